@@ -1,0 +1,1 @@
+"""What a call is and how it moves: no I/O."""

@@ -1,0 +1,88 @@
+"""A call as every room sees it; what handles one, and how handlers stack."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, Protocol, TypeAlias
+
+import msgspec
+from msgspec import Raw, Struct
+
+from interlock.protocol.outlet import SILENT, Outlet
+from interlock.protocol.session import Envelope, Session
+from interlock.wire.jsonrpc import encode
+from interlock.wire.meta import Id, Implementation, Params, Result, members
+from interlock.wire.methods import Method
+
+
+class Principal(Struct, frozen=True):
+    """Who asks, as authentication established it. The default is whoever runs this process."""
+
+    subject: str = ""
+    issuer: str = ""
+    client_id: str = ""
+
+
+LOCAL: Final = Principal()
+
+
+class Call(Struct):
+    """One request, as every room sees it.
+
+    *params* is the row's type; what only the handler reads (a tool's arguments) stays raw inside.
+    *raw* is params exactly as they came, for whoever relays them; empty for a call made here.
+    *deadline* is in the running event loop's time. *session* is set in the legacy era only.
+    *cancelled* turns true when the caller has left; threads, which nobody can interrupt, look.
+    """
+
+    row: Method
+    params: Params
+    envelope: Envelope
+    principal: Principal = LOCAL
+    outlet: Outlet = SILENT
+    deadline: float | None = None
+    session: Session | None = None
+    id: Id = 0
+    raw: Raw = Raw()
+    cancelled: bool = False
+
+    @property
+    def method(self) -> str:
+        return self.row.name
+
+    def with_members(self, **changes: Any) -> Call:
+        """This call with members of its params replaced, by their names on the wire."""
+        fields = members(self.raw) if self.raw else members(encode(self.params))
+        for name, value in changes.items():
+            fields[name] = Raw(encode(value))
+        raw = Raw(encode(fields))
+        return msgspec.structs.replace(self, params=self.row.decoder.decode(raw), raw=raw)
+
+
+Handler: TypeAlias = Callable[[Call], Awaitable[Result]]
+Middleware: TypeAlias = Callable[[Handler], Handler]
+
+
+class Service(Protocol):
+    """Something that answers calls and can be served: a server, a gateway.
+
+    `start` is called once before the first call, `stop` once after the last, both in the event
+    loop that serves; a service that was stopped may be started again.
+    """
+
+    @property
+    def info(self) -> Implementation: ...
+
+    @property
+    def handle(self) -> Handler: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+def stack(handler: Handler, middleware: Iterable[Middleware]) -> Handler:
+    """*handler* inside *middleware*: the first of them sees a call first and its result last."""
+    for wrap in reversed(list(middleware)):
+        handler = wrap(handler)
+    return handler

@@ -1,0 +1,49 @@
+"""Where the notifications and questions of a running call go."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from msgspec import Raw
+
+from interlock.errors import RpcError, METHOD_NOT_FOUND
+from interlock.wire.meta import Wire
+
+
+class Outlet(Protocol):
+    """The way back to whoever sent a call, open while the call runs.
+
+    `notify` never blocks: what nobody can hear is dropped, and so are notices beyond what the
+    transport may hold for a reader that does not read. `drain` waits for such a reader.
+    """
+
+    def notify(self, method: str, params: Wire | Raw) -> None:
+        """Send a notification on the call's own stream; silently dropped where there is none."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken most of what was sent."""
+        ...
+
+    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+        """Send a request of our own and wait for its result (legacy era only).
+
+        Raises `RpcError` if the peer answered with an error or cannot be asked.
+        """
+        ...
+
+
+class Silent:
+    """The outlet of a call that nobody listens to."""
+
+    def notify(self, method: str, params: Wire | Raw) -> None:
+        pass
+
+    async def drain(self) -> None:
+        pass
+
+    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+        raise RpcError(METHOD_NOT_FOUND, f"Nobody can be asked here: {method} needs a client")
+
+
+SILENT: Final = Silent()

@@ -1,0 +1,1 @@
+"""MCP over HTTP: Streamable HTTP, both eras, both sides."""

@@ -1,0 +1,129 @@
+"""The envelope: bytes to `Message` and back, bodies left raw (JSON-RPC 2.0, § Base protocol)."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from interlock.errors import INVALID_REQUEST, PARSE_ERROR
+from interlock.wire.meta import Id
+
+encode: Final = msgspec.json.Encoder().encode
+
+
+class Message(Struct):
+    """Any message, as far as its envelope: which kind it is shows in what is set.
+
+    A request has a method and an id, a notification a method alone, a response an id and a result
+    or an error. An absent id is `UNSET`; `None` was a JSON null, which only an error may have.
+    """
+
+    jsonrpc: Literal["2.0"]
+    id: int | str | None | UnsetType = UNSET
+    method: str | UnsetType = UNSET
+    params: Raw = Raw()
+    result: Raw = Raw()
+    error: Raw = Raw()
+
+
+class Fault(Struct, frozen=True):
+    """Why a message cannot be taken: the error to answer it with, and its id if that was legible."""
+
+    code: int
+    message: str
+    data: Any = None
+    id: Id | None = None
+
+
+class ErrorBody(Struct, omit_defaults=True):
+    """The `error` member of a response."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+class _Loose(Struct):
+    """What can still be learnt of a message that is not one."""
+
+    id: Any = None
+
+
+_message: Final = msgspec.json.Decoder(Message)
+_loose: Final = msgspec.json.Decoder(_Loose)
+_error: Final = msgspec.json.Decoder(ErrorBody)
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding hostile JSON raises; `msgspec.ValidationError` is a `DecodeError` too."""
+
+Params: TypeAlias = bytes | Raw
+
+
+def read(data: bytes) -> Message | Fault:
+    """One message, or the fault to answer it with: -32700 if not JSON, -32600 if not a message."""
+    try:
+        # Raw members are not checked for UTF-8 where they are skipped over, and may be relayed.
+        if not data.isascii():
+            data.decode()
+        message = _message.decode(data)
+    except msgspec.ValidationError as error:
+        return Fault(INVALID_REQUEST, f"Not a JSON-RPC 2.0 message: {error}", id=_id_of(data))
+    except UNREADABLE as error:
+        return Fault(PARSE_ERROR, f"Not valid JSON: {error}")
+    if message.method is UNSET:
+        if not message.result and not message.error:
+            return Fault(
+                INVALID_REQUEST,
+                "Not a JSON-RPC 2.0 message: expected 'method', 'result' or 'error'",
+                id=message.id or None,
+            )
+    elif message.id is None:
+        return Fault(INVALID_REQUEST, "Not a request: 'id' must be a string or an integer")
+    return message
+
+
+def read_error(raw: Raw) -> ErrorBody:
+    """The error of a response, read tolerantly: a peer's malformed one still says what it can."""
+    try:
+        return _error.decode(raw)
+    except UNREADABLE:
+        text = bytes(raw)[:200].decode(errors="replace")
+        return ErrorBody(INVALID_REQUEST, f"The peer sent a malformed error: {text}")
+
+
+def request(id: Id, method: str, params: Params = b"") -> bytes:
+    if not params:
+        return b'{"jsonrpc":"2.0","id":%b,"method":%b}' % (encode(id), encode(method))
+    return b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}' % (
+        encode(id),
+        encode(method),
+        params,
+    )
+
+
+def notification(method: str, params: Params = b"") -> bytes:
+    if not params or params == b"{}":
+        return b'{"jsonrpc":"2.0","method":%b}' % encode(method)
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b}' % (encode(method), params)
+
+
+def success(id: Id, result: Params) -> bytes:
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (encode(id), result)
+
+
+def failure(id: Id | None, code: int, message: str, data: Any = None) -> bytes:
+    """An error response; without an id it goes out as `null` never, but absent (§ Responses)."""
+    body = encode(ErrorBody(code, message, data))
+    if id is None:
+        return b'{"jsonrpc":"2.0","error":%b}' % body
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (encode(id), body)
+
+
+def _id_of(data: bytes) -> Id | None:
+    try:
+        found = _loose.decode(data).id
+    except UNREADABLE:
+        return None
+    return found if isinstance(found, str) or type(found) is int else None
