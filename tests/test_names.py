@@ -1,0 +1,31 @@
+"""The public names: nothing enters or leaves them by accident."""
+
+from __future__ import annotations
+
+import interlock
+
+NAMES = [
+    "Client",
+    "Context",
+    "RpcError",
+    "Server",
+    "ToolError",
+    "run",
+]
+
+
+def test_the_public_names_are_these_in_this_order():
+    assert interlock.__all__ == NAMES
+    assert sorted(NAMES) == NAMES
+
+
+def test_every_public_name_is_there():
+    for name in NAMES:
+        assert hasattr(interlock, name), name
+
+
+def test_whatever_has_no_underscore_and_is_no_room_is_a_public_name():
+    rooms = {name for name, value in vars(interlock).items() if hasattr(value, "__path__")}
+    rooms |= {"errors", "annotations"}
+    visible = {name for name in vars(interlock) if not name.startswith("_")}
+    assert visible - rooms == set(NAMES)
