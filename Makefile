@@ -33,7 +33,7 @@ interop: dev ## real clients, hosts and servers of others against ours
 
 bench: dev ## measure against other implementations, in one run
 	@$(PIN) mcp2 mcp1 fastmcp node
-	@.venv/bin/python bench/bench.py
+	@.venv/bin/python bench/run.py
 
 conformance: dev ## the official conformance suite against our server and client
 	@$(PIN) node
