@@ -70,7 +70,9 @@ for head in heads:
 
 def build_python(name: str, folder: Path) -> None:
     """An environment of the newest CPython here, as it is the fastest, with the pins of `name`."""
-    found = subprocess.run([PYTHONS], check=True, capture_output=True, text=True).stdout.splitlines()
+    found = subprocess.run(
+        [PYTHONS], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
     interpreter = found[-1].partition(" ")[2] if found else sys.executable
     subprocess.run([interpreter, "-m", "venv", folder], check=True)
     pins = list(PYTHON[name])

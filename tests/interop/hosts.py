@@ -100,8 +100,12 @@ def codex(url: str, command: list[str]) -> None:
         thread = server.ask("thread/start", cwd=str(PROJECT), ephemeral=True)["thread"]["id"]
         for name, tool, uri in (("gateway", "fixture__", "fixture+"), ("fixture", "", "")):
             one = status[name]
-            equal(f"{name} tools", sorted(one["tools"]), [tool + t for t in ("add", "echo", "slow")])
-            equal(f"{name} resources", [r["uri"] for r in one["resources"]], [f"{uri}note://welcome"])
+            equal(
+                f"{name} tools", sorted(one["tools"]), [tool + t for t in ("add", "echo", "slow")]
+            )
+            equal(
+                f"{name} resources", [r["uri"] for r in one["resources"]], [f"{uri}note://welcome"]
+            )
             templates = [t["uriTemplate"] for t in one["resourceTemplates"]]
             equal(f"{name} templates", templates, [f"{uri}greeting://{{name}}"])
             where = {"threadId": thread, "server": name}

@@ -61,8 +61,10 @@ def checks() -> list[Check]:
     for host in ("claude", "codex", "gemini"):
         command = (sys.executable, HERE / "hosts.py", host, "URL", "STDIO")
         found.append(Check(f"host {host}", command, "gateway", 90))
-    for server in ("time", "git", "everything"):
-        found.append(Check(f"server {server} stdio", (sys.executable, HERE / "ours.py", server)))
+    found += [
+        Check(f"server {server} stdio", (sys.executable, HERE / "ours.py", server))
+        for server in ("time", "git", "everything")
+    ]
     command = (sys.executable, HERE / "ours.py", "everything", "URL")
     found.append(Check("server everything http", command, "everything"))
     return found
@@ -184,7 +186,9 @@ def perform(check: Check, interlock: str) -> tuple[float, list[str]]:
     return time.monotonic() - start, wrong
 
 
-def follow(command: list[str], scratch: Path, environment: dict[str, str], limit: float) -> list[str]:
+def follow(
+    command: list[str], scratch: Path, environment: dict[str, str], limit: float
+) -> list[str]:
     """Run the check itself; the end of its output when it fails."""
     with (scratch / "check.log").open("w+b") as log:
         process = subprocess.Popen(

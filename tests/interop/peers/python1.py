@@ -31,7 +31,10 @@ async def main() -> None:
         way = streamable_http_client(command)
     else:
         way = stdio_client(StdioServerParameters(command=command, args=arguments))
-    async with way as (receive, send, *_), ClientSession(receive, send, timedelta(seconds=10)) as client:
+    async with (
+        way as (receive, send, *_),
+        ClientSession(receive, send, timedelta(seconds=10)) as client,
+    ):
         hello = await client.initialize()
         equal("revision", hello.protocolVersion, "2025-11-25")
 

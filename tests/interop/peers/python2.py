@@ -24,9 +24,15 @@ def equal(what: str, got: object, expected: object) -> None:
 
 async def main() -> None:
     command, *arguments = TARGET
-    target = command if command.startswith("http") else StdioServerParameters(command=command, args=arguments)
+    target = (
+        command
+        if command.startswith("http")
+        else StdioServerParameters(command=command, args=arguments)
+    )
     async with Client(target, mode=MODE, read_timeout_seconds=10) as client:
-        equal("revision", client.protocol_version, "2025-11-25" if MODE == "legacy" else "2026-07-28")
+        equal(
+            "revision", client.protocol_version, "2025-11-25" if MODE == "legacy" else "2026-07-28"
+        )
 
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         equal("tools", sorted(tools), sorted(TOOL + name for name in ("add", "echo", "slow")))
