@@ -31,8 +31,9 @@ class Call(Struct):
 
     *params* is the row's type; what only the handler reads (a tool's arguments) stays raw inside.
     *raw* is params exactly as they came, for whoever relays them; empty for a call made here.
-    *deadline* is in the running event loop's time. *session* is set in the legacy era only.
-    *cancelled* turns true when the caller has left; threads, which nobody can interrupt, look.
+    *patience* is how many seconds without progress a sender waits for the answer, *deadline* the
+    event loop's time at which it stops waiting whatever happens. *session* is set in the legacy
+    era only. *cancelled* turns true when the caller has left; threads, which nobody can interrupt, look.
     """
 
     row: Method
@@ -44,6 +45,7 @@ class Call(Struct):
     session: Session | None = None
     id: Id = 0
     raw: Raw = Raw()
+    patience: float | None = None
     cancelled: bool = False
 
     @property

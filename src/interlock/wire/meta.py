@@ -125,13 +125,13 @@ class EmptyResult(Result):
 
 
 class RawResult(Result):
-    """A result that is JSON already: relayed from elsewhere, or encoded once and kept.
+    """A result that is JSON already: encoded once and kept, or *relayed* from elsewhere.
 
-    *stamped* says that it already is what this call's era expects.
+    A relayed one carries stamps of its sender, perhaps of another era; one of our own has none.
     """
 
     body: Raw | bytes
-    stamped: bool = False
+    relayed: bool = False
 
 
 class CacheHints(Struct, frozen=True):

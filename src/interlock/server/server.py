@@ -1,0 +1,352 @@
+"""Server: decorators in, one Handler out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, overload
+
+from interlock.errors import METHOD_NOT_FOUND, RegistrationError, RpcError
+from interlock.protocol.call import Call, Handler, Middleware, stack
+from interlock.server.completion import Completer, Completions
+from interlock.server.context import Context
+from interlock.server.function import Function
+from interlock.server.lifespan import Factory, Lifespan
+from interlock.server.prompts import FunctionPrompt, Prompts
+from interlock.server.resources import FunctionResource, FunctionTemplate, Resources
+from interlock.server.shelf import Shelf
+from interlock.server.subscriptions import Subscriptions
+from interlock.server.threads import WORKERS, Threads
+from interlock.server.tools import FunctionTool, Tools, describe, documentation
+from interlock.wire.content import ResourceContents
+from interlock.wire.lifecycle import (
+    DiscoverResult,
+    InitializeResult,
+    ListCapability,
+    ResourcesCapability,
+    ServerCapabilities,
+)
+from interlock.wire.meta import (
+    Annotations,
+    CacheHints,
+    EmptyResult,
+    Icon,
+    Implementation,
+    Result,
+)
+from interlock.wire.methods import DISCOVER, INITIALIZE, LISTEN, PING
+from interlock.wire.notices import Kind
+from interlock.wire.prompts import Prompt
+from interlock.wire.resources import Resource, ResourceTemplate
+from interlock.wire.tools import ToolAnnotations
+from interlock.wire.uri import Template
+from interlock.wire.versions import MODERN
+
+F = TypeVar("F", bound=Function)
+
+
+class Server:
+    """A server: its tools, resources and prompts, and the handler they make.
+
+    Both eras are served at once; which one a call came from shows in its envelope only. Functions
+    may be sync or async; sync ones run in a pool of *workers* threads that nothing else uses.
+
+    *middleware* is stacked around the handler, the first outermost. *lifespan* is a context
+    manager factory, entered before the first call; what it gives is `Context.state`. *page_size*
+    cuts lists into pages. *cache* is what clients are told about keeping lists and reads; the
+    default is to keep nothing. A server may be changed while it runs: clients are told.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: str = "0.0.0",
+        title: str | None = None,
+        instructions: str | None = None,
+        icons: Sequence[Icon] | None = None,
+        website_url: str | None = None,
+        middleware: Iterable[Middleware] = (),
+        lifespan: Factory | None = None,
+        page_size: int | None = None,
+        cache: CacheHints = CacheHints(),
+        workers: int = WORKERS,
+    ) -> None:
+        self.info = Implementation(
+            name=name,
+            version=version,
+            title=title,
+            website_url=website_url,
+            icons=list(icons) if icons else None,
+        )
+        self.instructions = instructions
+        self.subscriptions = Subscriptions()
+        self._cache = cache
+        self._threads = Threads(workers)
+        self._lifespan = Lifespan(lifespan)
+
+        def shelf(member: str, noun: str, kind: Kind) -> Shelf[Any]:
+            return Shelf(
+                member,
+                noun,
+                page_size=page_size,
+                hints=cache,
+                changed=lambda: self.subscriptions.changed(kind),
+            )
+
+        self.tools = Tools(shelf("tools", "tool", "tools"), self._context, self._threads)
+        self.resources = Resources(
+            shelf("resources", "resource", "resources"),
+            shelf("resourceTemplates", "resource template", "resources"),
+            self._context,
+            self._threads,
+            cache,
+        )
+        self.prompts = Prompts(shelf("prompts", "prompt", "prompts"), self._context, self._threads)
+        self.completions = Completions(self._can_complete, self._threads)
+        self._routes: dict[str, Handler] = {
+            INITIALIZE: self._initialize,
+            DISCOVER: self._discover,
+            PING: _done,
+            LISTEN: self.subscriptions.listen,
+            "logging/setLevel": _set_level,
+            "tools/list": self.tools.shelf.page,
+            "tools/call": self.tools.call,
+            "resources/list": self.resources.resources.page,
+            "resources/templates/list": self.resources.templates.page,
+            "resources/read": self.resources.read,
+            "resources/subscribe": self.subscriptions.subscribe,
+            "resources/unsubscribe": self.subscriptions.unsubscribe,
+            "prompts/list": self.prompts.shelf.page,
+            "prompts/get": self.prompts.get,
+            "completion/complete": self._complete,
+        }
+        self.handle: Handler = stack(self._route, middleware)
+
+    # Registering.
+
+    @overload
+    def tool(self, function: F, /) -> F: ...
+    @overload
+    def tool(
+        self,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        annotations: ToolAnnotations | None = None,
+        icons: Sequence[Icon] | None = None,
+        input_schema: dict[str, Any] | None = None,
+        output_schema: dict[str, Any] | None = None,
+        meta: dict[str, Any] | None = None,
+        structured: bool = True,
+    ) -> Callable[[F], F]: ...
+
+    def tool(self, function: F | None = None, /, **options: Any) -> F | Callable[[F], F]:
+        """Offer a function as a tool, with or without parentheses; the function stays as it is.
+
+        Its name, docstring and type hints become the tool's name, description and schemas. Say
+        more of a parameter by `Annotated[int, "what it is"]` or `Annotated[int, Meta(ge=1)]`. What
+        it returns becomes text, and structured content where the return type has a schema
+        (*structured* False turns that off). *input_schema* replaces the generated schema verbatim;
+        arguments are still decoded into the function's own types. Raise `ToolError` to tell the
+        model what went wrong; any other exception is masked.
+        """
+        icons = options.pop("icons", None)
+
+        def register(function: F) -> F:
+            tool = describe(function, **options)
+            if icons:
+                tool.listed.icons = list(icons)
+            self.tools.shelf.add(tool)
+            return function
+
+        return register(function) if function is not None else register
+
+    def resource(
+        self,
+        uri: str,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        mime_type: str | None = None,
+        annotations: Annotations | None = None,
+        icons: Sequence[Icon] | None = None,
+        meta: dict[str, Any] | None = None,
+    ) -> Callable[[F], F]:
+        """Offer what a function gives as a resource; with `{variables}` in *uri*, as a template.
+
+        The function returns text, bytes, `ResourceContents`, or anything that becomes JSON; None
+        says that there is no such resource. Its parameters are the template's variables, converted
+        to their types. Variables never match `..` or an encoded slash unless written `{+path}`,
+        and `..` not even then.
+        """
+        if callable(uri):
+            raise RegistrationError("@server.resource needs a URI: @server.resource('scheme://…')")
+
+        def register(function: F) -> F:
+            common: dict[str, Any] = {
+                "name": name or getattr(function, "__name__", uri),
+                "title": title,
+                "description": description or documentation(function),
+                "mime_type": mime_type,
+                "annotations": annotations,
+                "icons": list(icons) if icons else None,
+                "meta": meta,
+            }
+            if Template(uri).literal:
+                self.resources.resources.add(FunctionResource(function, Resource(uri=uri, **common)))
+            else:
+                template = ResourceTemplate(uri_template=uri, **common)
+                self.resources.templates.add(FunctionTemplate(function, template))
+            return function
+
+        return register
+
+    @overload
+    def prompt(self, function: F, /) -> F: ...
+    @overload
+    def prompt(
+        self,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        icons: Sequence[Icon] | None = None,
+        meta: dict[str, Any] | None = None,
+    ) -> Callable[[F], F]: ...
+
+    def prompt(self, function: F | None = None, /, **options: Any) -> F | Callable[[F], F]:
+        """Offer a function as a prompt, with or without parentheses.
+
+        It returns text, a content block, a `PromptMessage`, or a list of those. Arguments arrive
+        as strings and are converted to the types of the parameters.
+        """
+
+        def register(function: F) -> F:
+            icons = options.get("icons")
+            prompt = Prompt(
+                name=options.get("name") or getattr(function, "__name__", "prompt"),
+                title=options.get("title"),
+                description=options.get("description") or documentation(function),
+                icons=list(icons) if icons else None,
+                meta=options.get("meta"),
+            )
+            self.prompts.shelf.add(FunctionPrompt(function, prompt))
+            return function
+
+        return register(function) if function is not None else register
+
+    def completer(self, reference: str, argument: str) -> Callable[[Completer], Completer]:
+        """Complete *argument* of the prompt or URI template *reference* with a function.
+
+        It takes what was typed and the arguments already filled in, and gives values, best first.
+        """
+
+        def register(completer: Completer) -> Completer:
+            self.completions.add(reference, argument, completer)
+            return completer
+
+        return register
+
+    def remove_tool(self, name: str) -> None:
+        """Stop offering a tool; calls that run go on. Raises `KeyError` if there is none."""
+        self.tools.shelf.remove(name)
+
+    def remove_prompt(self, name: str) -> None:
+        """Stop offering a prompt. Raises `KeyError` if there is none."""
+        self.prompts.shelf.remove(name)
+
+    def remove_resource(self, uri: str) -> None:
+        """Stop offering a resource or a template. Raises `KeyError` if there is none."""
+        shelf: Shelf[Any] = self.resources.resources
+        if shelf.get(uri) is None:
+            shelf = self.resources.templates
+        shelf.remove(uri)
+
+    # Telling.
+
+    def changed(self, kind: Kind) -> None:
+        """Tell clients that a list changed. Adding and removing says so by itself."""
+        self.subscriptions.changed(kind)
+
+    def updated(self, uri: str) -> None:
+        """Tell clients that watch the resource that its contents changed."""
+        self.subscriptions.updated(uri)
+
+    # Serving.
+
+    async def start(self) -> None:
+        """Open the lifespan. Whoever serves the server calls it once, before the first call."""
+        await self._lifespan.start()
+
+    async def stop(self) -> None:
+        """End subscriptions and close the lifespan."""
+        self.subscriptions.end()
+        await self._lifespan.stop()
+
+    @property
+    def capabilities(self) -> ServerCapabilities:
+        """What the server offers at this moment."""
+        resources = len(self.resources.resources) + len(self.resources.templates)
+        return ServerCapabilities(
+            tools=ListCapability(list_changed=True) if len(self.tools.shelf) else None,
+            resources=(
+                ResourcesCapability(subscribe=True, list_changed=True) if resources else None
+            ),
+            prompts=ListCapability(list_changed=True) if len(self.prompts.shelf) else None,
+            completions={} if len(self.completions) else None,
+            logging={},
+        )
+
+    def _route(self, call: Call) -> Any:
+        handler = self._routes.get(call.row.name)
+        if handler is None:
+            raise RpcError(METHOD_NOT_FOUND, f"Method not found: {call.row.name}")
+        return handler(call)
+
+    async def _initialize(self, call: Call) -> InitializeResult:
+        assert call.session is not None
+        self.subscriptions.attach(call.session)
+        return InitializeResult(
+            protocol_version=call.envelope.revision.name,
+            capabilities=self.capabilities,
+            server_info=self.info,
+            instructions=self.instructions,
+        )
+
+    async def _discover(self, call: Call) -> DiscoverResult:
+        return DiscoverResult(
+            supported_versions=sorted(MODERN),
+            capabilities=self.capabilities,
+            instructions=self.instructions,
+            ttl_ms=self._cache.ttl_ms,
+            cache_scope=self._cache.scope,
+        )
+
+    async def _complete(self, call: Call) -> Result:
+        if not len(self.completions):
+            raise RpcError(METHOD_NOT_FOUND, "This server completes nothing")
+        return await self.completions.complete(call)
+
+    def _can_complete(self, reference: str) -> bool:
+        return (
+            self.prompts.shelf.get(reference) is not None
+            or self.resources.templates.get(reference) is not None
+        )
+
+    def _context(self, call: Call) -> Context:
+        return Context(call, self._read, self._lifespan.state)
+
+    async def _read(self, call: Call, uri: str) -> Sequence[ResourceContents]:
+        return await self.resources.contents(call, uri)
+
+
+async def _done(call: Call) -> EmptyResult:
+    return EmptyResult()
+
+
+async def _set_level(call: Call) -> EmptyResult:
+    if call.session is not None:
+        call.session.set_level(call.params.level)  # type: ignore[attr-defined]
+    return EmptyResult()

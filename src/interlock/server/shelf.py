@@ -1,0 +1,123 @@
+"""Components of one kind by their key, and the list of them as bytes.
+
+The list is encoded when it is first asked for and kept until the shelf changes; looking a
+component up is a dictionary's work, whatever their number.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+from interlock.errors import INVALID_PARAMS, RegistrationError, RpcError
+from interlock.protocol.call import Call
+from interlock.wire.jsonrpc import encode
+from interlock.wire.meta import CacheHints, PagedParams, RawResult, Wire
+
+
+class Component(Protocol):
+    """Something a server offers: how it is listed, and under which key it is found."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def listed(self) -> Wire: ...
+
+
+C = TypeVar("C", bound=Component)
+
+
+class Shelf(Generic[C]):
+    """One kind of component, in the order they were added.
+
+    *member* is the list's name in its result ("tools"), *noun* what messages call one. A page
+    has *page_size* entries; None puts all on one. *changed* is called after each change.
+    """
+
+    def __init__(
+        self,
+        member: str,
+        noun: str,
+        *,
+        page_size: int | None = None,
+        hints: CacheHints = CacheHints(),
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.noun = noun
+        self.hints = hints
+        self._member = member
+        self._page_size = page_size
+        self._changed = changed
+        self._items: dict[str, C] = {}
+        self._pages: dict[tuple[bool, str | None], RawResult] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[C]:
+        return iter(self._items.values())
+
+    def get(self, key: str) -> C | None:
+        return self._items.get(key)
+
+    def add(self, component: C) -> None:
+        """Put *component* on the shelf; its key must be free."""
+        if component.key in self._items:
+            raise RegistrationError(f"There is a {self.noun} named {component.key!r} already")
+        self._items[component.key] = component
+        self._touched()
+
+    def remove(self, key: str) -> None:
+        if self._items.pop(key, None) is None:
+            raise KeyError(f"There is no {self.noun} named {key!r}")
+        self._touched()
+
+    def replace(self, components: list[C]) -> None:
+        """Offer exactly *components* from now on."""
+        self._items = {component.key: component for component in components}
+        self._touched()
+
+    async def page(self, call: Call) -> RawResult:
+        """Answer a list request."""
+        params = call.params
+        cursor = params.cursor if isinstance(params, PagedParams) else None
+        # Which caller sees the cache hints is the era's business; both forms are kept.
+        key = (call.envelope.revision.modern, cursor)
+        page = self._pages.get(key)
+        if page is None:
+            page = self._encode(*key)
+            self._pages[key] = page
+        return page
+
+    def _encode(self, modern: bool, cursor: str | None) -> RawResult:
+        items = list(self._items.values())
+        start, end = 0, len(items)
+        if cursor is not None:
+            start = self._after(cursor)
+        body: dict[str, object] = {}
+        if self._page_size is not None and start + self._page_size < end:
+            end = start + self._page_size
+            last = items[end - 1].key
+            body["nextCursor"] = base64.urlsafe_b64encode(last.encode()).decode()
+        body[self._member] = [item.listed for item in items[start:end]]
+        if modern:
+            body["ttlMs"] = self.hints.ttl_ms
+            body["cacheScope"] = self.hints.scope
+        return RawResult(body=encode(body))
+
+    def _after(self, cursor: str) -> int:
+        # A cursor is the key of the last entry seen, so a page survives changes before it.
+        try:
+            key = base64.urlsafe_b64decode(cursor.encode()).decode()
+            return list(self._items).index(key) + 1
+        except (binascii.Error, UnicodeError, ValueError):
+            raise RpcError(
+                INVALID_PARAMS, "Invalid cursor: use the nextCursor of the page before, unchanged"
+            ) from None
+
+    def _touched(self) -> None:
+        self._pages.clear()
+        self._changed()
