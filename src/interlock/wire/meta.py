@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, dataclass_transform
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Raw, Struct, StructMeta, UnsetType, field
 
 PREFIX: Final = "io.modelcontextprotocol/"
 PROTOCOL_VERSION: Final = PREFIX + "protocolVersion"
@@ -47,7 +47,18 @@ LOG_LEVELS: Final = (
 )
 
 
-class Wire(Struct, rename="camel", omit_defaults=True, kw_only=True):
+@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+class _Named(StructMeta):
+    """msgspec's `kw_only` ends at the class that says it; this one is inherited."""
+
+    def __new__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
+    ) -> _Named:
+        options.setdefault("kw_only", True)
+        return super().__new__(cls, name, bases, namespace, **options)
+
+
+class Wire(Struct, metaclass=_Named, rename="camel", omit_defaults=True):
     """The base of everything that crosses the wire: camel case there, absent if left at default."""
 
 
