@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
@@ -91,7 +91,7 @@ def words(what: str, port: int, interlock: str, scratch: Path) -> list[str]:
 @contextlib.contextmanager
 def listening(
     what: str, interlock: str, scratch: Path, environment: dict[str, str]
-) -> Iterator[str]:
+) -> Generator[str]:
     """Start what a check needs; the address of its endpoint. Ends it as Ctrl-C would."""
     if not what:
         yield ""
