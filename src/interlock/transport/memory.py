@@ -58,7 +58,9 @@ class MemoryChannel:
             end._taken.set()
 
     def failure(self) -> Exception | None:
-        return None if self._closed else ConnectionLost("the other end was closed")
+        if self._closed or not self._other._closed:
+            return None
+        return ConnectionLost("the other end was closed")
 
 
 def pair() -> tuple[MemoryChannel, MemoryChannel]:
