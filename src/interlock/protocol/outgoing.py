@@ -21,6 +21,7 @@ from interlock.wire.meta import (
     Id,
     Implementation,
     RawResult,
+    Wire,
     carried,
     members,
 )
@@ -49,12 +50,11 @@ class Outgoing:
             meta = meta + b"," + part if meta else part
         if call.raw:
             return self._relayed(call.raw, meta)
-        body = encode(call.params)
-        if not meta:
-            return body
-        if len(body) == 2:
-            return b'{"_meta":{%b}}' % meta
-        return b'%b,"_meta":{%b}}' % (body[:-1], meta)
+        return _with_meta(encode(call.params), meta)
+
+    def stamped(self, params: Wire) -> bytes:
+        """Params of a request that is no call: discovery."""
+        return _with_meta(encode(params), self._meta)
 
     def _members(self, client: Implementation | None, capabilities: ClientCapabilities) -> bytes:
         if not self.revision.modern:
@@ -75,6 +75,15 @@ class Outgoing:
         if kept or ours:
             fields["_meta"] = Raw(encode({**kept, **ours}))
         return encode(fields)
+
+
+def _with_meta(params: bytes, meta: bytes) -> bytes:
+    # What we encode ends in "}": splice instead of decoding it again.
+    if not meta:
+        return params
+    if len(params) == 2:
+        return b'{"_meta":{%b}}' % meta
+    return b'%b,"_meta":{%b}}' % (params[:-1], meta)
 
 
 class _Outer(Struct):

@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from interlock.errors import ConnectionLost, TimedOut
-from interlock.protocol.call import Call
+from interlock.errors import METHOD_NOT_FOUND, ConnectionLost, RpcError, TimedOut
+from interlock.protocol.call import Call, Service
 from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.exchange import (
     Cancel,
@@ -25,10 +25,11 @@ from interlock.protocol.exchange import (
 )
 from interlock.protocol.outgoing import Outgoing, outcome
 from interlock.protocol.outlet import SILENT, Outlet
+from interlock.protocol.session import Session
 from interlock.transport.channel import HIGH_WATER, Channel
 from interlock.wire.jsonrpc import Message, encode, notification, request
 from interlock.wire.meta import Id, RawResult, Wire
-from interlock.wire.methods import INITIALIZE
+from interlock.wire.methods import INITIALIZE, TO_SERVER
 from interlock.wire.notices import CANCELLED, PROGRESS, CancelledNotice
 
 log: Final = logging.getLogger("interlock.duplex")
@@ -145,9 +146,7 @@ class Duplex:
         )
         return outcome(message, call.method, modern=outgoing.revision.modern)
 
-    async def ask(
-        self, method: str, params: Wire | Raw, *, patience: float | None = None
-    ) -> Raw:
+    async def ask(self, method: str, params: Wire | Raw, *, patience: float | None = None) -> Raw:
         """Send a request that is outside any era: the handshake, or a server's question."""
         data = params if isinstance(params, Raw) else encode(params)
         message = await self._round_trip(
@@ -259,6 +258,40 @@ class Duplex:
 
     def _why(self) -> Exception:
         return self.channel.failure() or ConnectionLost("the connection was closed")
+
+
+class _Standing:
+    """The outlet of a session over a channel: what belongs to no call goes the same way."""
+
+    def __init__(self) -> None:
+        self.duplex: Duplex | None = None
+
+    def notify(self, method: str, params: Wire | Raw) -> None:
+        if self.duplex is not None:
+            self.duplex.notify(method, params)
+
+    async def drain(self) -> None:
+        if self.duplex is not None:
+            await self.duplex.channel.drain()
+
+    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+        raise RpcError(METHOD_NOT_FOUND, f"{method} can only be asked during a call")
+
+
+async def serve(service: Service, channel: Channel) -> None:
+    """Serve one peer over *channel*, in whichever era it speaks, until it is gone.
+
+    The service is not started or stopped: who serves several peers does that once.
+    """
+    standing = _Standing()
+    session = Session(standing=standing)
+    duplex = Duplex(channel, Exchange(TO_SERVER, session), Dispatch(service))
+    standing.duplex = duplex
+    try:
+        await duplex.run()
+    finally:
+        session.close()
+        await channel.close()
 
 
 if sys.version_info >= (3, 12):

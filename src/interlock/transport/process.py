@@ -157,6 +157,9 @@ class ProcessChannel(PipeChannel):
             await channel._connect()
         except BaseException:
             channel._kill()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
             raise
         return channel
 

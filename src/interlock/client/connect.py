@@ -1,0 +1,401 @@
+"""Open the way to a target and settle the era.
+
+A client finds out what a server speaks by asking: `server/discover` first. A modern server answers
+it; anything a legacy server does instead (an error of whatever code, silence, exiting) leads to
+`initialize` (2026-07-28 § Versioning, Compatibility). No single error code decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from interlock.client.answers import AnswerDesk
+from interlock.client.target import Command, Url
+from interlock.errors import (
+    HEADER_MISMATCH,
+    MISSING_CAPABILITY,
+    UNSUPPORTED_VERSION,
+    ConfigError,
+    ConnectFailed,
+    ConnectionLost,
+    InvalidMessage,
+    PeerError,
+    RpcError,
+    TimedOut,
+)
+from interlock.protocol.call import Call, Service
+from interlock.protocol.dispatch import Dispatch
+from interlock.protocol.exchange import Exchange
+from interlock.protocol.outgoing import Outgoing
+from interlock.protocol.session import Envelope, Session
+from interlock.transport.channel import Channel
+from interlock.transport.duplex import Duplex, Waiting, serve
+from interlock.transport.http.client import HttpError, HttpLink, HttpRpcError
+from interlock.transport.http.engine import AiohttpEngine
+from interlock.transport.link import Link
+from interlock.transport.memory import pair
+from interlock.transport.process import ProcessChannel
+from interlock.transport.warden import Warden
+from interlock.wire.jsonrpc import UNREADABLE
+from interlock.wire.lifecycle import DiscoverResult, InitializeParams, InitializeResult
+from interlock.wire.meta import ClientCapabilities, Implementation, Params, RawResult, Wire
+from interlock.wire.methods import DISCOVER, INITIALIZE, TO_CLIENT
+from interlock.wire.notices import INITIALIZED, ChangedNotice
+from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, LEGACY, MODERN, Revision
+
+PROBE_SECONDS: Final = 3.0
+"""How long silence after `server/discover` may last before `initialize` is sent as well."""
+
+_discovered: Final = msgspec.json.Decoder(DiscoverResult)
+_initialized: Final = msgspec.json.Decoder(InitializeResult)
+
+
+class Wish(Struct, frozen=True):
+    """How to connect, whatever the target.
+
+    *modern* and *legacy* are what may be settled on; one of them may be None. *on_notice* gets
+    notifications that belong to no call, *on_stderr* what a started program writes there,
+    *on_noise* what a peer sends that is no message.
+    """
+
+    name: str
+    info: Implementation
+    capabilities: ClientCapabilities
+    desk: AnswerDesk
+    modern: Revision | None = LATEST_MODERN
+    legacy: Revision | None = LATEST_LEGACY
+    timeout: float = 30.0
+    on_notice: Callable[[str, Raw], None] | None = None
+    on_stderr: Callable[[str], None] | None = None
+    on_noise: Callable[[str], None] | None = None
+    warden: Warden | None = None
+
+    def envelope(self, revision: Revision) -> Envelope:
+        return Envelope(revision, self.info, self.capabilities)
+
+
+async def open_link(target: Url | Command | Service, wish: Wish) -> Link:
+    """Connect and settle the era, within the wish's timeout.
+
+    Raises `ConnectFailed` or a subclass of `PeerError` that says why, leaving nothing running.
+    """
+    try:
+        async with asyncio.timeout(wish.timeout):
+            if isinstance(target, Url):
+                return await _over_http(target, wish)
+            if isinstance(target, Command):
+                return await _over_channel(lambda: _start(target, wish), wish)
+            return await _over_channel(lambda: _join(target), wish)
+    except TimeoutError:
+        raise TimedOut(
+            f"{wish.name} was not ready within {wish.timeout:g} s; give it longer if it installs "
+            "something when it first starts"
+        ) from None
+
+
+def wished(revision: str) -> tuple[Revision | None, Revision | None]:
+    """The modern and the legacy revision that a user's word allows: "auto", an era, or a date."""
+    match revision:
+        case "auto":
+            return LATEST_MODERN, LATEST_LEGACY
+        case "modern":
+            return LATEST_MODERN, None
+        case "legacy":
+            return None, LATEST_LEGACY
+        case name if name in MODERN:
+            return MODERN[name], None
+        case name if name in LEGACY:
+            return None, LEGACY[name]
+    known = ", ".join([*LEGACY, *MODERN])
+    raise ConfigError(f"{revision!r} is no revision: auto, modern, legacy or one of {known}")
+
+
+# Over a channel: a child process, or a service in this process.
+
+
+class ChannelLink:
+    """A link over a duplex channel, with the task that reads it."""
+
+    def __init__(self, channel: Channel, wish: Wish) -> None:
+        self.greeting: InitializeResult | DiscoverResult
+        self._wish = wish
+        self._session = Session()
+        self._exchange: Exchange[Waiting] = Exchange(TO_CLIENT, None)
+        self.duplex = Duplex(
+            channel,
+            self._exchange,
+            Dispatch(wish.desk),
+            on_notice=wish.on_notice,
+            on_noise=wish.on_noise,
+        )
+        self._channel = channel
+        self._reading = asyncio.create_task(self._read(), name=f"interlock {wish.name}")
+        self._closing = False
+
+    @property
+    def envelope(self) -> Envelope:
+        assert self.duplex.outgoing is not None
+        return self.duplex.outgoing.envelope
+
+    async def handle(self, call: Call) -> RawResult:
+        return await self.duplex.handle(call)
+
+    def notify(self, method: str, params: Wire | Raw) -> None:
+        self.duplex.notify(method, params)
+
+    async def wait_lost(self) -> Exception | None:
+        await asyncio.wait([self._reading])
+        return None if self._closing else self._channel.failure()
+
+    async def close(self) -> None:
+        self._closing = True
+        await self._channel.close()
+        self._reading.cancel()
+        await asyncio.wait([self._reading])
+
+    async def discover(self, revision: Revision) -> DiscoverResult:
+        raw = await self.duplex.ask(DISCOVER, _discovery(self._wish, revision))
+        return _discovered.decode(raw)
+
+    async def initialize(self, revision: Revision) -> None:
+        raw = await self.duplex.ask(INITIALIZE, _handshake(self._wish, revision))
+        greeting = _greeted(raw, self._wish)
+        settled = LEGACY[greeting.protocol_version]
+        # What the server may ask of us goes by the revision and capabilities we settled on.
+        self._session.open(_handshake(self._wish, settled))
+        self._session.initialized()
+        self._exchange.session = self._session
+        self.settle(settled, greeting)
+        self.duplex.notify(INITIALIZED, ChangedNotice())
+
+    def settle(self, revision: Revision, greeting: InitializeResult | DiscoverResult) -> None:
+        self.duplex.outgoing = Outgoing(self._wish.envelope(revision))
+        self.greeting = greeting
+
+    async def _read(self) -> None:
+        # Why the channel ended is the channel's to tell; here it only has ended.
+        with contextlib.suppress(PeerError):
+            await self.duplex.run()
+
+
+async def _over_channel(opener: Callable[[], Awaitable[Channel]], wish: Wish) -> Link:
+    link = ChannelLink(await opener(), wish)
+    try:
+        if wish.modern is None or wish.legacy is None or not await _settled_by_asking(link, wish):
+            if wish.modern is not None and wish.legacy is None:
+                link.settle(wish.modern, await link.discover(wish.modern))
+            elif wish.legacy is not None:
+                await link.initialize(wish.legacy)
+        return link
+    except ConnectionLost:
+        await link.close()
+        if wish.modern is None or wish.legacy is None:
+            raise
+    except (RpcError, *UNREADABLE) as error:
+        await link.close()
+        raise ConnectFailed(f"{wish.name} did not complete the handshake: {error}") from error
+    except BaseException:
+        await link.close()
+        raise
+    # Some servers exit at a first message they do not know. Start again, and ask nothing.
+    return await _over_channel(opener, msgspec.structs.replace(wish, modern=None))
+
+
+async def _settled_by_asking(link: ChannelLink, wish: Wish) -> bool:
+    """Whether `server/discover` settled the era; False says that the server is a legacy one."""
+    assert wish.modern is not None and wish.legacy is not None
+    probe = asyncio.create_task(link.discover(wish.modern))
+    handshake: asyncio.Task[None] | None = None
+    try:
+        await asyncio.wait([probe], timeout=PROBE_SECONDS)
+        if not probe.done():
+            # Silent, or slow to start: whichever of the two it answers well first decides.
+            handshake = asyncio.create_task(link.initialize(wish.legacy))
+            await asyncio.wait([probe, handshake], return_when=asyncio.FIRST_COMPLETED)
+            if not probe.done() and handshake.exception() is None:
+                return True
+            if not probe.done():
+                await asyncio.wait([probe])
+        try:
+            greeting = probe.result()
+        except RpcError as error:
+            _stays_modern(error, wish)
+        except UNREADABLE:
+            pass  # An answer that is none: nothing a modern server would send.
+        else:
+            link.settle(wish.modern, greeting)
+            return True
+        if handshake is not None:
+            await handshake
+            return True
+        return False
+    finally:
+        for task in (probe, handshake):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+
+
+def _stays_modern(error: RpcError, wish: Wish) -> None:
+    """Raise what a modern server's refusal means; return if the peer seems a legacy one."""
+    if error.code in (HEADER_MISMATCH, MISSING_CAPABILITY):
+        raise error
+    if error.code == UNSUPPORTED_VERSION and isinstance(error.data, dict):
+        supported: Any = error.data.get("supported")
+        if isinstance(supported, list) and not any(version in LEGACY for version in supported):
+            ours = wish.modern.name if wish.modern is not None else ""
+            if ours not in supported:
+                raise ConnectFailed(
+                    f"{wish.name} speaks {', '.join(map(str, supported))}, we speak {ours} and "
+                    f"{', '.join(LEGACY)}"
+                )
+
+
+async def _start(target: Command, wish: Wish) -> Channel:
+    return await ProcessChannel.start(
+        target.command,
+        target.args,
+        env=target.env,
+        cwd=target.cwd,
+        name=wish.name,
+        on_stderr=wish.on_stderr,
+        warden=wish.warden,
+    )
+
+
+class _JoinedChannel:
+    """Our end of a pair whose other end is served in this process."""
+
+    def __init__(self, channel: Channel, service: Service, serving: asyncio.Task[None]) -> None:
+        self._channel = channel
+        self._service = service
+        self._serving = serving
+        self.receive = channel.receive
+        self.send = channel.send
+        self.drain = channel.drain
+        self.failure = channel.failure
+        self._closed = False
+
+    @property
+    def backlog(self) -> int:
+        return self._channel.backlog
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await self._channel.close()
+        self._serving.cancel()
+        await asyncio.wait([self._serving])
+        await self._service.stop()
+
+
+async def _join(service: Service) -> Channel:
+    await service.start()
+    ours, theirs = pair()
+    serving = asyncio.create_task(serve(service, theirs), name=f"interlock {service.info.name}")
+    return _JoinedChannel(ours, service, serving)
+
+
+# Over HTTP.
+
+
+class _HttpLink(HttpLink):
+    """An `HttpLink` that remembers what it was greeted with."""
+
+    greeting: InitializeResult | DiscoverResult
+
+    @property
+    def envelope(self) -> Envelope:
+        assert self.outgoing is not None
+        return self.outgoing.envelope
+
+
+async def _over_http(target: Url, wish: Wish) -> Link:
+    link = _HttpLink(
+        target.url,
+        AiohttpEngine(),
+        Dispatch(wish.desk),
+        headers=target.headers,
+        on_notice=wish.on_notice,
+    )
+    try:
+        if wish.modern is not None and await _discovers(link, wish, wish.modern):
+            return link
+        if wish.legacy is None:
+            raise ConnectFailed(f"{wish.name} does not speak {wish.modern}")
+        params = _handshake(wish, wish.legacy)
+        raw, session_id = await link.ask(INITIALIZE, params)
+        greeting = _greeted(raw, wish)
+        settled = LEGACY[greeting.protocol_version]
+        session = Session()
+        session.open(_handshake(wish, settled))
+        session.initialized()
+        link.keep_session(session_id)
+        link.settle(Outgoing(wish.envelope(settled)), session)
+        link.greeting = greeting
+        await link.tell(b'{"jsonrpc":"2.0","method":"%b"}' % INITIALIZED.encode())
+        link.listen()
+        return link
+    except (RpcError, *UNREADABLE) as error:
+        await link.close()
+        raise ConnectFailed(f"{wish.name} did not complete the handshake: {error}") from error
+    except BaseException:
+        await link.close()
+        raise
+
+
+async def _discovers(link: _HttpLink, wish: Wish, revision: Revision) -> bool:
+    """Whether the URL answers `server/discover`. Outages and log-ins are no evidence of an era."""
+    for attempt in range(2):
+        try:
+            raw, _ = await link.ask(DISCOVER, _discovery(wish, revision), revision=revision)
+            greeting = _discovered.decode(raw)
+        except RpcError as error:
+            supported: Any = error.data.get("supported") if isinstance(error.data, dict) else None
+            again = isinstance(supported, list) and revision.name in supported
+            if error.code == UNSUPPORTED_VERSION and again and attempt == 0:
+                continue
+            if isinstance(error, HttpRpcError) and error.status in (401, 403, 500, 502, 503, 504):
+                raise ConnectFailed(f"{wish.name}: {error}") from error
+            _stays_modern(error, wish)
+            return False
+        except HttpError as error:
+            if error.status in (401, 403) or error.status >= 500 or error.status < 400:
+                raise
+            return False
+        except (InvalidMessage, *UNREADABLE):
+            return False
+        link.settle(Outgoing(wish.envelope(revision)))
+        link.greeting = greeting
+        return True
+    return False
+
+
+def _discovery(wish: Wish, revision: Revision) -> Raw:
+    return Raw(Outgoing(wish.envelope(revision)).stamped(Params()))
+
+
+def _handshake(wish: Wish, revision: Revision) -> InitializeParams:
+    return InitializeParams(
+        protocol_version=revision.name,
+        capabilities=wish.capabilities,
+        client_info=wish.info,
+    )
+
+
+def _greeted(raw: Raw, wish: Wish) -> InitializeResult:
+    greeting = _initialized.decode(raw)
+    if greeting.protocol_version not in LEGACY:
+        raise ConnectFailed(
+            f"{wish.name} wants to speak {greeting.protocol_version!r}; we speak "
+            f"{', '.join(LEGACY)} with a handshake"
+        )
+    return greeting
+

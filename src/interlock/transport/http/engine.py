@@ -1,0 +1,152 @@
+"""The HTTP client library, behind a seam of one method.
+
+Whatever can send a request and hand over its response in pieces is an engine; ours is aiohttp,
+imported with the first request, so that programs without HTTP never load it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from interlock.errors import ConnectFailed, ConnectionLost, InvalidMessage
+
+CONNECT_SECONDS: Final = 15.0
+_PIECE: Final = 256 * 1024
+
+
+class Request(Struct, frozen=True):
+    """An HTTP request; header names are lower case."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+
+
+class Response(Protocol):
+    """A response whose body has not been read. Whoever got it closes it."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Header values by lower-case name."""
+        ...
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it arrives; raises `ConnectionLost` if it breaks off."""
+        ...
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body; raises `InvalidMessage` if it is longer than *limit* bytes."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the response. One not read to its end closes its connection."""
+        ...
+
+
+class Engine(Protocol):
+    """Sends requests. One method, so that tests and other libraries can stand in."""
+
+    async def send(self, request: Request) -> Response:
+        """The response, as soon as its headers are there. Follows no redirect.
+
+        Raises `ConnectFailed` if nothing could be reached, `ConnectionLost` if it went away.
+        Waits as long as it takes: who calls decides how long that may be.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class AiohttpEngine:
+    """The engine of aiohttp: one pool of connections, no cookies, no redirects."""
+
+    def __init__(self) -> None:
+        self._session: Any = None
+        self._aiohttp: Any = None
+
+    async def send(self, request: Request) -> Response:
+        if self._session is None:
+            self._open()
+        aiohttp = self._aiohttp
+        try:
+            response = await self._session.request(
+                request.method,
+                request.url,
+                headers=request.headers,
+                data=request.body,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
+            raise ConnectFailed(f"Nothing answers at {request.url}: {error}") from error
+        except aiohttp.InvalidURL as error:
+            raise ConnectFailed(f"{request.url} is no URL that can be reached") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ConnectionLost(f"The connection to {request.url} broke off: {error}") from error
+        return _AiohttpResponse(aiohttp, response, request.url)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    def _open(self) -> None:
+        import aiohttp  # noqa: PLC0415  kept out of programs that never speak HTTP
+
+        self._aiohttp = aiohttp
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
+            skip_auto_headers=("Accept", "Content-Type"),
+            headers={"user-agent": "interlock"},
+            read_bufsize=_PIECE,
+            auto_decompress=True,
+        )
+
+
+class _AiohttpResponse:
+    def __init__(self, aiohttp: Any, response: Any, url: str) -> None:
+        self._aiohttp = aiohttp
+        self._response = response
+        self._url = url
+        self.status: int = response.status
+        # A case-insensitive multi-dict: looking up lower case names works as promised.
+        self.headers: Mapping[str, str] = response.headers
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._response.content.iter_any():
+                yield piece
+        except (self._aiohttp.ClientError, OSError) as error:
+            raise ConnectionLost(f"The stream from {self._url} broke off: {error}") from error
+
+    async def read(self, limit: int) -> bytes:
+        declared = self._response.content_length
+        if declared is not None and declared > limit:
+            raise InvalidMessage(f"{self._url} sends {declared} bytes; at most {limit} are taken")
+        if declared is not None and declared <= _PIECE:
+            try:
+                return await self._response.read()
+            except (self._aiohttp.ClientError, OSError) as error:
+                raise ConnectionLost(f"The answer from {self._url} broke off: {error}") from error
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.pieces():
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                raise InvalidMessage(f"{self._url} sends more than the {limit} bytes taken")
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
