@@ -27,7 +27,7 @@ FLOORS = (
     ("transport", "middleware"),
     ("protocol",),
     ("wire", "store"),
-    ("errors",),
+    ("errors", "version"),
 )
 HEIGHT = {wing: -depth for depth, wings in enumerate(FLOORS) for wing in wings}
 
