@@ -10,13 +10,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from interlock import Client
 from interlock.wire.completion import PromptReference
 from interlock.wire.content import Image, Text
-from interlock.wire.tools import CallToolResult
+from interlock.wire.notices import ProgressNotice
 
 PEERS = Path(__file__).resolve().parent.parent.parent / ".peers"
 PYTHON = PEERS / "py-git/bin"
@@ -29,22 +30,24 @@ def equal(what: str, got: object, expected: object) -> None:
         sys.exit(f"{what}: expected {expected!r}, got {got!r}")
 
 
+def offers(what: str, got: Collection[str], *wanted: str) -> None:
+    for name in wanted:
+        if name not in got:
+            sys.exit(f"{what}: expected {name!r} among {sorted(got)}")
+
+
 def holds(what: str, got: str, part: str) -> None:
     if part not in got:
         sys.exit(f"{what}: expected {part!r} in {got!r}")
 
 
-def texts(result: CallToolResult) -> str:
-    return "\n".join(block.text for block in result.content if isinstance(block, Text))
-
-
 async def the_time() -> None:
     async with Client([str(PYTHON / "mcp-server-time")]) as client:
-        equal("revision", client.protocol_version, "2026-07-28")
+        equal("revision", client.revision, "2026-07-28")
         tools = [tool.name for tool in await client.list_tools()]
         equal("tools", sorted(tools), ["convert_time", "get_current_time"])
         arguments = {"source_timezone": "Etc/UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}
-        converted = json.loads(texts(await client.call_tool("convert_time", arguments)))
+        converted = json.loads((await client.call_tool("convert_time", arguments)).text)
         holds("convert_time", converted["target"]["datetime"], "T21:00:00+09:00")
         equal("resources", [*await client.list_resources()], [])
         equal("prompts", [*await client.list_prompts()], [])
@@ -70,33 +73,33 @@ async def git() -> None:
     command = [str(PYTHON / "mcp-server-git"), "--repository", str(folder)]
     async with Client(command) as client:
         tools = {tool.name for tool in await client.list_tools()}
-        equal("tools", {"git_log", "git_status", "git_diff_unstaged"} - tools, set())
+        offers("tools", tools, "git_log", "git_status", "git_diff_unstaged")
         where = {"repo_path": str(folder)}
-        holds("git_log", texts(await client.call_tool("git_log", where)), "Begin the note")
-        holds("git_status", texts(await client.call_tool("git_status", where)), "note.txt")
-        holds("git_diff", texts(await client.call_tool("git_diff_unstaged", where)), "+two")
+        holds("git_log", (await client.call_tool("git_log", where)).text, "Begin the note")
+        holds("git_status", (await client.call_tool("git_status", where)).text, "note.txt")
+        holds("git_diff", (await client.call_tool("git_diff_unstaged", where)).text, "+two")
         outside = await client.call_tool("git_log", {"repo_path": os.sep})
         equal("is_error outside the repository", outside.is_error, True)
 
 
 async def everything(target: str | list[str]) -> None:
     async with Client(target) as client:
-        equal("revision", client.protocol_version, "2025-11-25")
+        equal("revision", client.revision, "2025-11-25")
         tools = {tool.name: tool for tool in await client.list_tools()}
-        equal("tools", {"echo", "get-sum", "get-tiny-image"} - set(tools), set())
+        offers("tools", tools, "echo", "get-sum", "get-tiny-image")
         said = await client.call_tool("echo", {"message": "héllo"})
-        equal("echo", texts(said), "Echo: héllo")
+        equal("echo", said.text, "Echo: héllo")
         weather = await client.call_tool("get-structured-content", {"location": "New York"})
         expected = {"temperature": 33, "conditions": "Cloudy", "humidity": 82}
-        equal("structured", weather.structured_content, expected)
+        equal("structured", weather.structured, expected)
         picture = await client.call_tool("get-tiny-image", {})
         kinds = [block.mime_type for block in picture.content if isinstance(block, Image)]
         equal("image", kinds, ["image/png"])
 
         heard: list[tuple[float, float | None]] = []
 
-        async def hear(progress: float, total: float | None, message: str | None) -> None:
-            heard.append((progress, total))
+        def hear(notice: ProgressNotice) -> None:
+            heard.append((notice.progress, notice.total))
 
         steps: dict[str, Any] = {"duration": 0.3, "steps": 3}
         await client.call_tool("trigger-long-running-operation", steps, on_progress=hear)
@@ -104,23 +107,23 @@ async def everything(target: str | list[str]) -> None:
 
         resources = {resource.uri for resource in await client.list_resources()}
         uri = "demo://resource/static/document/features.md"
-        equal("resources", {uri} - resources, set())
+        offers("resources", resources, uri)
         document = await client.read_resource(uri)
         holds("read", document.contents[0].text or "", "#")
         templates = {one.uri_template for one in await client.list_resource_templates()}
-        equal("templates", {"demo://resource/dynamic/text/{resourceId}"} - templates, set())
+        offers("templates", templates, "demo://resource/dynamic/text/{resourceId}")
         dynamic = await client.read_resource("demo://resource/dynamic/text/7")
         holds("read by template", dynamic.contents[0].text or "", "Resource 7")
 
         prompts = {prompt.name for prompt in await client.list_prompts()}
-        equal("prompts", {"args-prompt", "completable-prompt"} - prompts, set())
+        offers("prompts", prompts, "args-prompt", "completable-prompt")
         asked = await client.get_prompt("args-prompt", {"city": "Oslo"})
         block = asked.messages[0].content
         holds("prompt", block.text if isinstance(block, Text) else "", "Oslo")
         ref = PromptReference(name="completable-prompt")
         completed = await client.complete(ref, "department", "S")
         equal("complete", completed.values, ["Sales", "Support"])
-        completed = await client.complete(ref, "name", "", {"department": "Sales"})
+        completed = await client.complete(ref, "name", "", context={"department": "Sales"})
         equal("complete in context", completed.values, ["David", "Eve", "Frank"])
 
 
