@@ -10,13 +10,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Generator, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from interlock.errors import ConfigError
 from interlock.protocol.call import Service
 from interlock.transport.duplex import serve
-from interlock.transport.http.asgi import App
+from interlock.transport.http.asgi import App, Receive, Scope
 from interlock.transport.http.guards import LOOPBACK
+from interlock.transport.http.reply import Send
 from interlock.transport.stdio import Claimed, StdioChannel, claim
 
 PORT: Final = 8000
@@ -65,8 +66,22 @@ async def serve_stdio(service: Service, claimed: Claimed) -> None:
         await service.stop()
 
 
+class HttpApp(Protocol):
+    """An ASGI application that `serve_http` can run: `transport.http.asgi.App` is one."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    async def start(self) -> None: ...
+
+    def close(self) -> None:
+        """End what is open, so that connections come to an end."""
+        ...
+
+    async def stop(self) -> None: ...
+
+
 async def serve_http(
-    app: App, host: str, port: int, ready: Callable[[int], None] | None = None
+    app: HttpApp, host: str, port: int, ready: Callable[[int], None] | None = None
 ) -> None:
     """Serve *app* with uvicorn until SIGINT or SIGTERM; *ready* is called with the port.
 

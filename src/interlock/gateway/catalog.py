@@ -1,0 +1,181 @@
+"""What all upstreams offer, as one list of names.
+
+Definitions are relayed verbatim but for their names. The list is joined from bytes that each
+upstream's share was encoded to when it last changed; a call is two dictionary lookups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from interlock.errors import ConfigError
+from interlock.gateway.names import public_name, public_uri, scheme
+from interlock.wire.jsonrpc import encode
+from interlock.wire.meta import RawResult
+from interlock.wire.notices import Kind
+
+BYTES_PER_TOKEN: Final = 4
+"""How many bytes of a definition make a token, roughly; what tokenisers of today come to."""
+
+_text: Final = msgspec.json.Decoder(str)
+
+
+class Definitions(Struct):
+    """What one upstream lists: each entry's members, unread."""
+
+    tools: list[dict[str, Raw]] = []
+    resources: list[dict[str, Raw]] = []
+    templates: list[dict[str, Raw]] = []
+    prompts: list[dict[str, Raw]] = []
+
+
+class Found(Struct, frozen=True):
+    """Where a public name leads."""
+
+    server: str
+    name: str
+
+
+class _Share:
+    """One upstream's part of one list: encoded entries, and public keys to original ones."""
+
+    __slots__ = ("entries", "names")
+
+    def __init__(
+        self,
+        server: str,
+        entries: Iterable[dict[str, Raw]],
+        key: str,
+        public: Callable[[str, str], str],
+    ) -> None:
+        self.entries: list[bytes] = []
+        self.names: dict[str, str] = {}
+        for entry in entries:
+            try:
+                original = _text.decode(entry[key])
+            except (KeyError, msgspec.DecodeError):
+                continue  # Without a name nobody can use it.
+            name = public(server, original)
+            if name in self.names:
+                continue  # A server that lists a name twice has one tool of it.
+            self.names[name] = original
+            self.entries.append(encode({**entry, key: Raw(encode(name))}))
+
+
+_KINDS: Final[dict[str, tuple[Kind, str, Callable[[str, str], str]]]] = {
+    "tools": ("tools", "name", public_name),
+    "resources": ("resources", "uri", public_uri),
+    "templates": ("resources", "uriTemplate", public_uri),
+    "prompts": ("prompts", "name", public_name),
+}
+"""The lists: which change notice they belong to, which member names an entry, how it is renamed."""
+
+_MEMBERS: Final = {
+    "tools": "tools",
+    "resources": "resources",
+    "templates": "resourceTemplates",
+    "prompts": "prompts",
+}
+
+
+class Catalog:
+    """The union of what the upstreams offer, in the order in which they are configured.
+
+    Raises `ConfigError` if two of *servers* cannot be told apart in public names.
+    """
+
+    def __init__(self, servers: Iterable[str]) -> None:
+        self._servers = list(servers)
+        self._schemes: dict[str, str] = {}
+        for server in self._servers:
+            other = self._schemes.setdefault(scheme(server), server)
+            if other != server:
+                raise ConfigError(
+                    f"The servers {other!r} and {server!r} cannot be told apart in the names of "
+                    "their tools; rename one of them"
+                )
+        self._shares: dict[str, dict[str, _Share]] = {kind: {} for kind in _KINDS}
+        self._found: dict[str, dict[str, Found]] = {kind: {} for kind in _KINDS}
+        self._originals: dict[str, list[Found]] = {}
+        self._pages: dict[tuple[str, bool], RawResult] = {}
+
+    def update(self, server: str, definitions: Definitions) -> set[Kind]:
+        """Replace what *server* offers; which lists are not what they were."""
+        changed: set[Kind] = set()
+        for kind, (notice, key, public) in _KINDS.items():
+            share = _Share(server, getattr(definitions, kind), key, public)
+            old = self._shares[kind].get(server)
+            if old is None and not share.entries:
+                continue
+            if old is not None and old.entries == share.entries:
+                continue
+            self._shares[kind][server] = share
+            self._index(kind)
+            changed.add(notice)
+        return changed
+
+    def tool(self, name: str) -> Found | None:
+        return self._found["tools"].get(name)
+
+    def prompt(self, name: str) -> Found | None:
+        return self._found["prompts"].get(name)
+
+    def uri(self, uri: str) -> Found | None:
+        """Where a resource's public URI leads; an original one too if a single server lists it.
+
+        Results hold links in their servers' own terms, which a model will try to read.
+        """
+        head, plus, rest = uri.partition("+")
+        if plus:
+            server = self._schemes.get(head.lower())
+            if server is not None:
+                return Found(server, rest)
+        found = self._originals.get(uri, ())
+        return found[0] if len(found) == 1 else None
+
+    def page(self, kind: str, *, modern: bool) -> RawResult:
+        """The whole list of *kind* as a result."""
+        page = self._pages.get((kind, modern))
+        if page is None:
+            body = b",".join(
+                entry
+                for server in self._servers
+                if (share := self._shares[kind].get(server)) is not None
+                for entry in share.entries
+            )
+            hints = b',"ttlMs":0,"cacheScope":"private"' if modern else b""
+            page = RawResult(body=b'{"%b":[%b]%b}' % (_MEMBERS[kind].encode(), body, hints))
+            self._pages[kind, modern] = page
+        return page
+
+    def counts(self, server: str) -> dict[str, int]:
+        """How many entries of each kind *server* has at the door."""
+        return {
+            kind: len(share.entries) if (share := self._shares[kind].get(server)) else 0
+            for kind in _KINDS
+        }
+
+    def tokens(self, server: str) -> int:
+        """About how many tokens the definitions of *server*'s tools cost a model's context."""
+        share = self._shares["tools"].get(server)
+        return sum(map(len, share.entries)) // BYTES_PER_TOKEN if share else 0
+
+    def _index(self, kind: str) -> None:
+        found: dict[str, Found] = {}
+        for server in self._servers:
+            share = self._shares[kind].get(server)
+            if share is not None:
+                for public, original in share.names.items():
+                    found[public] = Found(server, original)
+        self._found[kind] = found
+        self._pages.pop((kind, True), None)
+        self._pages.pop((kind, False), None)
+        if kind == "resources":
+            originals: dict[str, list[Found]] = {}
+            for entry in found.values():
+                originals.setdefault(entry.name, []).append(entry)
+            self._originals = originals

@@ -1,0 +1,274 @@
+"""Gateway: a Handler whose handlers are clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from interlock.errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    PeerError,
+    ResourceNotFound,
+    RpcError,
+    ServerExited,
+)
+from interlock.gateway.catalog import Catalog, Found
+from interlock.gateway.config import Config
+from interlock.gateway.names import public_uri
+from interlock.gateway.relay import Relay
+from interlock.gateway.upstream import Status, Upstream
+from interlock.protocol.call import Call, Handler
+from interlock.server.subscriptions import Subscriptions
+from interlock.transport.warden import Warden
+from interlock.version import VERSION
+from interlock.wire.completion import CompleteParams, PromptReference
+from interlock.wire.jsonrpc import UNREADABLE, encode
+from interlock.wire.lifecycle import (
+    DiscoverResult,
+    InitializeResult,
+    ListCapability,
+    ResourcesCapability,
+    ServerCapabilities,
+)
+from interlock.wire.meta import EmptyResult, Implementation, RawResult, Result, members
+from interlock.wire.methods import DISCOVER, INITIALIZE, LISTEN, PING
+from interlock.wire.notices import Kind
+from interlock.wire.versions import MODERN
+
+FIRST_LIST_SECONDS: Final = 10.0
+"""How long a list waits for servers that have not started yet: a host asks once, at its start."""
+INSTRUCTIONS_LIMIT: Final = 2048
+"""Characters of each server's instructions that are passed on; hosts cut there too."""
+
+_contents: Final = msgspec.json.Decoder(list[dict[str, Raw]])
+_text: Final = msgspec.json.Decoder(str)
+
+OnEvent = Callable[[str, str, str], None]
+"""Hears what happens to a server: its name, what, and the details."""
+
+
+class Gateway:
+    """All servers of a configuration as one service.
+
+    `start` returns at once; each server starts in the background, and one that cannot start or
+    goes away takes nothing with it: what it offered is listed as long as it may come back, and a
+    call to it says what happened. *on_event* hears of starts, ends and changes, and must not block.
+    """
+
+    def __init__(
+        self, config: Config, *, name: str = "interlock", on_event: OnEvent | None = None
+    ) -> None:
+        self.info = Implementation(name=name, version=VERSION, title="Interlock gateway")
+        self.subscriptions = Subscriptions()
+        self._warden = Warden()
+        self._upstreams = {
+            name: Upstream(
+                name, entry, warden=self._warden, changed=self._changed, on_event=on_event
+            )
+            for name, entry in config.servers.items()
+        }
+        self.catalog = Catalog(self._upstreams)
+        self._routes: dict[str, Handler] = {
+            INITIALIZE: self._initialize,
+            DISCOVER: self._discover,
+            PING: _done,
+            LISTEN: self.subscriptions.listen,
+            "logging/setLevel": _set_level,
+            "tools/list": self._list("tools"),
+            "tools/call": self._call,
+            "resources/list": self._list("resources"),
+            "resources/templates/list": self._list("templates"),
+            "resources/read": self._read,
+            "prompts/list": self._list("prompts"),
+            "prompts/get": self._get,
+            "completion/complete": self._complete,
+        }
+        self.handle: Handler = self._route
+
+    async def start(self) -> None:
+        """Start every server, in the background."""
+        for upstream in self._upstreams.values():
+            upstream.start()
+
+    async def stop(self) -> None:
+        """End every server and whatever it started; within a second."""
+        self.subscriptions.end()
+        await asyncio.gather(*(upstream.stop() for upstream in self._upstreams.values()))
+        await self._warden.close()
+
+    async def settled(self, timeout: float) -> None:
+        """Wait until each server runs, or has failed to once; at most *timeout* seconds."""
+        waiting = [
+            asyncio.ensure_future(upstream.settled.wait())
+            for upstream in self._upstreams.values()
+            if not upstream.settled.is_set()
+        ]
+        if waiting:
+            _, late = await asyncio.wait(waiting, timeout=timeout)
+            for waiter in late:
+                waiter.cancel()
+
+    def status(self) -> list[Status]:
+        """How each server is, in the order of the configuration."""
+        return [
+            upstream.status(self.catalog.counts(name), self.catalog.tokens(name))
+            for name, upstream in self._upstreams.items()
+        ]
+
+    def upstream(self, name: str) -> Upstream | None:
+        return self._upstreams.get(name)
+
+    # The data plane.
+
+    def _route(self, call: Call) -> Any:
+        handler = self._routes.get(call.row.name)
+        if handler is None:
+            raise RpcError(METHOD_NOT_FOUND, f"Method not found: {call.row.name}")
+        return handler(call)
+
+    async def _call(self, call: Call) -> Result:
+        name: str = call.params.name  # type: ignore[attr-defined]
+        found = self.catalog.tool(name)
+        if found is None:
+            raise RpcError(INVALID_PARAMS, f"Unknown tool: {name!r}{self._hint(name)}")
+        return await self._relay(found, call.with_members(name=found.name), call)
+
+    async def _get(self, call: Call) -> Result:
+        name: str = call.params.name  # type: ignore[attr-defined]
+        found = self.catalog.prompt(name)
+        if found is None:
+            raise RpcError(INVALID_PARAMS, f"Unknown prompt: {name!r}{self._hint(name)}")
+        return await self._relay(found, call.with_members(name=found.name), call)
+
+    async def _read(self, call: Call) -> Result:
+        uri: str = call.params.uri  # type: ignore[attr-defined]
+        found = self.catalog.uri(uri)
+        if found is None:
+            raise ResourceNotFound(uri)
+        try:
+            result = await self._relay(found, call.with_members(uri=found.name), call)
+        except ResourceNotFound:
+            raise ResourceNotFound(uri) from None
+        return _with_public_uris(result, found.server)
+
+    async def _complete(self, call: Call) -> Result:
+        params = call.params
+        assert isinstance(params, CompleteParams)
+        ref = params.ref
+        if isinstance(ref, PromptReference):
+            found = self.catalog.prompt(ref.name)
+            member, type_ = "name", "ref/prompt"
+        else:
+            found = self.catalog.uri(ref.uri)
+            member, type_ = "uri", "ref/resource"
+        if found is None:
+            raise RpcError(INVALID_PARAMS, "There is no such prompt or template to complete")
+        renamed = call.with_members(ref={"type": type_, member: found.name})
+        return await self._relay(found, renamed, call)
+
+    async def _relay(self, found: Found, renamed: Call, call: Call) -> RawResult:
+        renamed.outlet = Relay(call)
+        upstream = self._upstreams[found.server]
+        try:
+            return await upstream.handle(renamed)
+        except PeerError as error:
+            data: dict[str, Any] = {"server": found.server}
+            if isinstance(error, ServerExited):
+                data |= {"returncode": error.returncode, "stderr": list(error.stderr)}
+            raise RpcError(INTERNAL_ERROR, _naming(found.server, error), data) from error
+
+    def _list(self, kind: str) -> Handler:
+        async def page(call: Call) -> Result:
+            await self.settled(FIRST_LIST_SECONDS)
+            return self.catalog.page(kind, modern=call.envelope.revision.modern)
+
+        return page
+
+    # What the gateway says of itself.
+
+    async def _initialize(self, call: Call) -> InitializeResult:
+        assert call.session is not None
+        self.subscriptions.attach(call.session)
+        return InitializeResult(
+            protocol_version=call.envelope.revision.name,
+            capabilities=_CAPABILITIES,
+            server_info=self.info,
+            instructions=self._instructions(),
+        )
+
+    async def _discover(self, call: Call) -> DiscoverResult:
+        return DiscoverResult(
+            supported_versions=sorted(MODERN),
+            capabilities=_CAPABILITIES,
+            instructions=self._instructions(),
+            ttl_ms=0,
+            cache_scope="private",
+        )
+
+    def _instructions(self) -> str | None:
+        parts = [
+            f"## {name}\n{text[:INSTRUCTIONS_LIMIT]}"
+            for name, upstream in self._upstreams.items()
+            if (text := upstream.instructions)
+        ]
+        return "\n\n".join(parts) or None
+
+    def _changed(self, upstream: Upstream) -> set[Kind]:
+        changed = self.catalog.update(upstream.name, upstream.definitions)
+        for kind in sorted(changed):
+            self.subscriptions.changed(kind)
+        return changed
+
+    def _hint(self, name: str) -> str:
+        """Why a name may be missing although it was there, or should be."""
+        for upstream in self._upstreams.values():
+            if name.startswith(f"{upstream.prefix}__") and not upstream.runs:
+                return f"; its server {upstream.name!r} is {upstream.state}"
+        return ""
+
+
+_CAPABILITIES: Final = ServerCapabilities(
+    tools=ListCapability(list_changed=True),
+    resources=ResourcesCapability(list_changed=True),
+    prompts=ListCapability(list_changed=True),
+    completions={},
+    logging={},
+)
+"""All of it from the first moment: what a server that still starts will offer is not known yet."""
+
+
+async def _done(call: Call) -> EmptyResult:
+    return EmptyResult()
+
+
+async def _set_level(call: Call) -> EmptyResult:
+    if call.session is not None:
+        call.session.set_level(call.params.level)  # type: ignore[attr-defined]
+    return EmptyResult()
+
+
+def _naming(server: str, error: PeerError) -> str:
+    text = str(error)
+    return text if f"'{server}'" in text else f"server {server!r}: {text}"
+
+
+def _with_public_uris(result: RawResult, server: str) -> RawResult:
+    """A read's result with the URIs of its contents as the gateway calls them."""
+    fields = members(result.body)
+    if "contents" not in fields:
+        return result  # It asks for input, and has no contents yet.
+    try:
+        contents = _contents.decode(fields["contents"])
+        for item in contents:
+            if "uri" in item:
+                item["uri"] = Raw(encode(public_uri(server, _text.decode(item["uri"]))))
+    except UNREADABLE:
+        return result  # Malformed; the client will say so better than we could.
+    fields["contents"] = Raw(encode(contents))
+    return RawResult(body=Raw(encode(fields)), relayed=True)
