@@ -124,7 +124,8 @@ def run_leg(leg: Leg, only: str | None, *, verbose: bool) -> dict[str, Scenario]
     for name, due in SUCCESSES[leg.name].items() if only is None else ():
         failed = name in found and name not in NOT_YET[leg.name] and not found[name].passed(due)
         if failed:
-            found |= suite(leg, name, folder / "alone", arguments, verbose=verbose)
+            alone = folder / "alone" / name
+            found |= suite(leg, name, alone, arguments, verbose=verbose)
     return found
 
 
