@@ -1,0 +1,116 @@
+"""The catalog: verbatim definitions under public names, and where each name leads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from interlock.errors import ConfigError
+from interlock.gateway.catalog import Catalog, Definitions, Found
+
+
+def entries(*items: dict[str, Any]) -> list[dict[str, Raw]]:
+    return [msgspec.json.decode(msgspec.json.encode(item), type=dict[str, Raw]) for item in items]
+
+
+def listed(catalog: Catalog, kind: str, *, modern: bool = True) -> dict[str, Any]:
+    return msgspec.json.decode(catalog.page(kind, modern=modern).body)
+
+
+def tool(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "inputSchema": {"type": "object"}, **more}
+
+
+def test_a_definition_keeps_everything_but_its_name() -> None:
+    """JSON Schema is passed through verbatim, unknown keywords included (checklist TL-07)."""
+    catalog = Catalog(["a"])
+    schema = {"type": "object", "$defs": {"x": {"$anchor": "y"}}, "if": {}, "future": [1, None]}
+    definition = tool("t", inputSchema=schema, outputSchema={"$ref": "#/$defs/q"}, later={"k": 1})
+    catalog.update("a", Definitions(tools=entries(definition)))
+    assert listed(catalog, "tools")["tools"] == [{**definition, "name": "a__t"}]
+
+
+def test_servers_are_listed_in_the_order_of_the_configuration() -> None:
+    catalog = Catalog(["b", "a"])
+    catalog.update("a", Definitions(tools=entries(tool("one"))))
+    catalog.update("b", Definitions(tools=entries(tool("two"))))
+    assert [t["name"] for t in listed(catalog, "tools")["tools"]] == ["b__two", "a__one"]
+
+
+def test_a_name_leads_to_its_server_and_its_name_there() -> None:
+    catalog = Catalog(["a", "b"])
+    catalog.update("a", Definitions(tools=entries(tool("same")), prompts=entries({"name": "p"})))
+    catalog.update("b", Definitions(tools=entries(tool("same"))))
+    assert catalog.tool("a__same") == Found("a", "same")
+    assert catalog.tool("b__same") == Found("b", "same")
+    assert catalog.tool("same") is None
+    assert catalog.prompt("a__p") == Found("a", "p")
+    assert catalog.prompt("a__same") is None
+
+
+def test_an_update_says_which_lists_changed() -> None:
+    catalog = Catalog(["a"])
+    first = Definitions(tools=entries(tool("t")), resources=entries({"uri": "x://1", "name": "1"}))
+    assert catalog.update("a", first) == {"tools", "resources"}
+    assert catalog.update("a", first) == set()
+    assert catalog.update("a", Definitions(tools=entries(tool("t")))) == {"resources"}
+    assert catalog.update("a", Definitions()) == {"tools"}
+    assert listed(catalog, "tools")["tools"] == []
+
+
+def test_a_list_is_encoded_once_until_it_changes() -> None:
+    catalog = Catalog(["a"])
+    catalog.update("a", Definitions(tools=entries(tool("t"))))
+    page = catalog.page("tools", modern=True)
+    assert catalog.page("tools", modern=True) is page
+    catalog.update("a", Definitions(tools=entries(tool("u"))))
+    assert catalog.page("tools", modern=True) is not page
+
+
+def test_only_modern_clients_are_told_how_long_a_list_keeps() -> None:
+    catalog = Catalog(["a"])
+    assert listed(catalog, "prompts") == {"prompts": [], "ttlMs": 0, "cacheScope": "private"}
+    assert listed(catalog, "prompts", modern=False) == {"prompts": []}
+
+
+def test_a_uri_is_found_by_its_public_form_whatever_stands_behind_it() -> None:
+    """A template's URIs are not listed one by one, so the scheme alone must lead the way."""
+    catalog = Catalog(["my_notes"])
+    assert catalog.uri("my.notes+note://any/thing?x=1") == Found("my_notes", "note://any/thing?x=1")
+    assert catalog.uri("MY.NOTES+note://x") == Found("my_notes", "note://x")
+    assert catalog.uri("other+note://x") is None
+
+
+def test_an_original_uri_is_found_if_one_server_lists_it() -> None:
+    """Results link resources in their servers' own terms; a model will try to read those."""
+    catalog = Catalog(["a", "b"])
+    catalog.update("a", Definitions(resources=entries({"uri": "x://1", "name": "1"})))
+    assert catalog.uri("x://1") == Found("a", "x://1")
+    catalog.update("b", Definitions(resources=entries({"uri": "x://1", "name": "1"})))
+    assert catalog.uri("x://1") is None
+    assert catalog.uri("a+x://1") == Found("a", "x://1")
+
+
+def test_entries_without_a_usable_name_and_repetitions_are_left_out() -> None:
+    catalog = Catalog(["a"])
+    broken = [{"inputSchema": {}}, {"name": 5}, tool("t"), tool("t", title="again")]
+    catalog.update("a", Definitions(tools=entries(*broken)))
+    assert listed(catalog, "tools")["tools"] == [tool("a__t")]
+
+
+def test_counts_and_tokens_are_of_one_server() -> None:
+    catalog = Catalog(["a", "b"])
+    catalog.update("a", Definitions(tools=entries(tool("t", description="d" * 400), tool("u"))))
+    assert catalog.counts("a") == {"tools": 2, "resources": 0, "templates": 0, "prompts": 0}
+    assert catalog.counts("b")["tools"] == 0
+    assert 100 < catalog.tokens("a") < 200
+    assert catalog.tokens("b") == 0
+
+
+def test_servers_that_only_case_tells_apart_are_refused() -> None:
+    """URI schemes have no case, so `Git` and `git` would be one."""
+    with pytest.raises(ConfigError, match="rename one"):
+        Catalog(["git", "Git"])
