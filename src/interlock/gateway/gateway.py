@@ -22,6 +22,7 @@ from interlock.gateway.catalog import Catalog, Found
 from interlock.gateway.config import Config
 from interlock.gateway.names import public_uri
 from interlock.gateway.relay import Relay
+from interlock.gateway.supervisor import State
 from interlock.gateway.upstream import Status, Upstream
 from interlock.protocol.call import Call, Handler
 from interlock.server.subscriptions import Subscriptions
@@ -68,9 +69,7 @@ class Gateway:
         self.subscriptions = Subscriptions()
         self._warden = Warden()
         self._upstreams = {
-            name: Upstream(
-                name, entry, warden=self._warden, changed=self._changed, on_event=on_event
-            )
+            name: Upstream(entry, warden=self._warden, changed=self._changed, on_event=on_event)
             for name, entry in config.servers.items()
         }
         self.catalog = Catalog(self._upstreams)
@@ -228,7 +227,7 @@ class Gateway:
     def _hint(self, name: str) -> str:
         """Why a name may be missing although it was there, or should be."""
         for upstream in self._upstreams.values():
-            if name.startswith(f"{upstream.prefix}__") and not upstream.runs:
+            if name.startswith(f"{upstream.prefix}__") and upstream.state is not State.RUNNING:
                 return f"; its server {upstream.name!r} is {upstream.state}"
         return ""
 

@@ -1,0 +1,310 @@
+"""One server behind the gateway: its client, what it offers, its health, its way back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from interlock.client.client import Client
+from interlock.client.target import Command, Url
+from interlock.errors import (
+    METHOD_NOT_FOUND,
+    ConnectFailed,
+    InvalidMessage,
+    PeerError,
+    RpcError,
+    ServerExited,
+)
+from interlock.gateway.catalog import Definitions
+from interlock.gateway.config import Server, StdioServer
+from interlock.gateway.names import prefix
+from interlock.gateway.supervisor import CRASH_LIMIT, Event, State, Supervised
+from interlock.protocol.call import Call
+from interlock.protocol.outlet import Outlet
+from interlock.protocol.session import Envelope
+from interlock.transport.http.client import HttpError
+from interlock.transport.warden import Warden
+from interlock.wire.jsonrpc import UNREADABLE, encode
+from interlock.wire.meta import PagedParams, RawResult, members
+from interlock.wire.notices import MESSAGE, Kind, LogNotice
+
+log: Final = logging.getLogger("interlock.gateway")
+
+CALL_WAITS: Final = 10.0
+"""Seconds a call waits for a server that starts or comes back, before it is told so."""
+CALL_PATIENCE: Final = 300.0
+"""Seconds without progress after which a call is given up, unless the entry has a timeout."""
+START_SECONDS: Final = 60.0
+"""How long a server may take to start: the first run of a package may have to install it."""
+LISTED_AT_MOST: Final = 2000
+"""Entries of one kind that one server may have at the door."""
+STDERR_KEPT: Final = 100
+STDERR_SHOWN: Final = 10
+
+_entries: Final = msgspec.json.Decoder(list[dict[str, Raw]])
+_text: Final = msgspec.json.Decoder(str)
+
+_LISTS: Final = (
+    ("tools", "tools/list", "tools"),
+    ("resources", "resources/list", "resources"),
+    ("resources", "resources/templates/list", "resourceTemplates"),
+    ("prompts", "prompts/list", "prompts"),
+)
+"""Capability, method, and member of the result, in the order of `Definitions`."""
+
+
+class Status(Struct, frozen=True):
+    """How a server is.
+
+    *where* is its command or URL as it was written; *tokens* is what the definitions of its tools
+    cost a model, roughly; *since* is Unix time; *events* tell what happened, oldest first.
+    """
+
+    name: str
+    state: str
+    where: str
+    revision: str | None = None
+    tools: int = 0
+    resources: int = 0
+    templates: int = 0
+    prompts: int = 0
+    tokens: int = 0
+    restarts: int = 0
+    since: float | None = None
+    error: str | None = None
+    stderr: list[str] = []
+    events: list[Event] = []
+
+
+class Upstream:
+    """One configured server, kept alive.
+
+    *changed* is called when what it offers may have changed, and says which lists did; *on_event*
+    hears what happens to it: its name, what, and the details.
+    """
+
+    def __init__(
+        self,
+        entry: Server,
+        *,
+        warden: Warden,
+        changed: Callable[[Upstream], set[Kind]],
+        on_event: Callable[[str, str, str], None] | None = None,
+    ) -> None:
+        self.name = entry.name
+        self.prefix = prefix(entry.name)
+        self.definitions = Definitions()
+        self.settled = asyncio.Event()
+        """It runs, or has failed to at least once."""
+        self._entry = entry
+        self._warden = warden
+        self._changed = changed
+        self._on_event = on_event
+        self._patience = entry.timeout if entry.timeout is not None else CALL_PATIENCE
+        self._stderr: deque[str] = deque(maxlen=STDERR_KEPT)
+        self._relays: set[Outlet] = set()
+        self._revision: str | None = None
+        self._instructions: str | None = None
+        program = isinstance(entry, StdioServer)
+        self._supervised: Supervised[_Connected] = Supervised(
+            entry.name,
+            self._connect,
+            crash_limit=CRASH_LIMIT if program else None,
+            on_event=self._happened,
+        )
+
+    @property
+    def instructions(self) -> str | None:
+        """What the server last said about itself as a whole."""
+        return self._instructions
+
+    @property
+    def state(self) -> State:
+        return self._supervised.state
+
+    def start(self) -> None:
+        """Start it in the background."""
+        self._supervised.start()
+
+    async def stop(self) -> None:
+        await self._supervised.stop()
+        self.settled.set()
+
+    async def restart(self) -> None:
+        """End it and start it anew; raises `ConnectFailed` if it does not come up."""
+        await self._supervised.stop()
+        self._supervised.retry()
+        await self._supervised.running(START_SECONDS)
+
+    async def handle(self, call: Call) -> RawResult:
+        """Send *call*, whose names are the server's own; waits a little for one that is starting.
+
+        Raises a `PeerError` that says why, at once when the server goes away in the middle.
+        """
+        connected = self._supervised.current
+        if connected is None:
+            connected = await self._supervised.running(CALL_WAITS)
+        link = connected.link
+        theirs = link.envelope
+        ours = call.envelope
+        # A modern caller's capabilities are the upstream's to use; a legacy one's questions come
+        # another way, and must not be promised.
+        capabilities = ours.capabilities if ours.revision.modern else theirs.capabilities
+        call.envelope = Envelope(theirs.revision, theirs.client, capabilities, ours.log_level)
+        call.patience = self._patience
+        self._relays.add(call.outlet)
+        try:
+            return await link.handle(call)
+        except (ConnectFailed, HttpError) as error:
+            connected.doubt(error)
+            raise
+        finally:
+            self._relays.discard(call.outlet)
+
+    def status(self, counts: dict[str, int], tokens: int) -> Status:
+        supervised = self._supervised
+        reason = supervised.reason
+        runs = supervised.state is State.RUNNING
+        tail = reason.stderr if isinstance(reason, ServerExited) else list(self._stderr)
+        return Status(
+            name=self.name,
+            state=supervised.state.value,
+            where=self._entry.describe(),
+            revision=self._revision,
+            **counts,
+            tokens=tokens,
+            restarts=max(supervised.starts - 1, 0),
+            since=supervised.since,
+            error=None if runs or reason is None else str(reason),
+            stderr=list(tail)[-STDERR_SHOWN:],
+            events=supervised.events,
+        )
+
+    async def _connect(self) -> _Connected:
+        entry = self._entry
+        target = (
+            Command(entry.command, entry.args, entry.env, entry.cwd)
+            if isinstance(entry, StdioServer)
+            else Url(entry.url, entry.headers)
+        )
+        stale = asyncio.Event()
+        client = Client(
+            target,
+            name="interlock-gateway",
+            connect_timeout=START_SECONDS,
+            on_change=lambda _: stale.set(),
+            on_log=self._logged,
+            on_stderr=self._stderr.append,
+            on_noise=self._noise,
+            label=self.name,
+            warden=self._warden,
+        )
+        await client.connect()
+        connected = _Connected(client)
+        try:
+            self._revision = client.revision
+            self._instructions = client.instructions
+            await self._list(client)
+        except BaseException:
+            await connected.close()
+            raise
+        connected.refreshing = asyncio.create_task(self._keep_listed(client, stale))
+        return connected
+
+    async def _keep_listed(self, client: Client, stale: asyncio.Event) -> None:
+        """List again whenever the server says that something changed; many changes, one listing."""
+        while True:
+            await stale.wait()
+            stale.clear()
+            try:
+                changed = await self._list(client)
+            except (PeerError, RpcError) as error:
+                self._happened(Event(0.0, "not listed", str(error)))
+                continue
+            if changed:
+                self._happened(Event(0.0, "changed", ", ".join(sorted(changed))))
+
+    async def _list(self, client: Client) -> set[Kind]:
+        can = client.capabilities
+        lists = [
+            await self._entries(client, method, member) if getattr(can, capability) else []
+            for capability, method, member in _LISTS
+        ]
+        self.definitions = Definitions(*lists)
+        return self._changed(self)
+
+    async def _entries(self, client: Client, method: str, member: str) -> list[dict[str, Raw]]:
+        found: list[dict[str, Raw]] = []
+        cursor: str | None = None
+        seen: set[str] = set()
+        while True:
+            try:
+                result = await client.request(method, PagedParams(cursor=cursor))
+                fields = members(result.body)
+                found += _entries.decode(fields.get(member, b"[]"))
+                following = fields.get("nextCursor")
+                cursor = _text.decode(following) if following else None
+            except RpcError as error:
+                if error.code == METHOD_NOT_FOUND:
+                    return found  # It declared resources and has no templates, as many do.
+                raise
+            except UNREADABLE as error:
+                raise InvalidMessage(f"its answer to {method} is no list: {error}") from None
+            if cursor is None:
+                return found
+            if cursor in seen or len(found) > LISTED_AT_MOST:
+                self._happened(Event(0.0, "cut", f"{method} after {LISTED_AT_MOST} entries"))
+                return found[:LISTED_AT_MOST]
+            seen.add(cursor)
+
+    def _happened(self, event: Event) -> None:
+        if event.what in (State.RUNNING, State.BACKING_OFF, State.FAILED, State.STOPPED):
+            self.settled.set()
+        log.info("%s: %s %s", self.name, event.what, event.detail)
+        if self._on_event is not None:
+            self._on_event(self.name, event.what, event.detail)
+
+    def _logged(self, notice: LogNotice) -> None:
+        # Over a pipe a log line does not say which call it belongs to; all that run may hear it.
+        for relay in list(self._relays):
+            relay.notify(MESSAGE, Raw(encode(notice)))
+
+    def _noise(self, what: str) -> None:
+        log.debug("%s sent something that is no message: %s", self.name, what)
+
+
+class _Connected:
+    """A client that is connected, as the supervisor keeps it."""
+
+    def __init__(self, client: Client) -> None:
+        self.link = client.link
+        self.refreshing: asyncio.Task[None] | None = None
+        self._client = client
+        self._doubted: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+
+    def doubt(self, error: Exception) -> None:
+        """A call showed that the connection is of no more use, though nothing else has yet."""
+        gone = isinstance(error, ConnectFailed) or getattr(error, "status", 0) == 404
+        if gone and not self._doubted.done():
+            self._doubted.set_result(error)
+
+    async def wait_lost(self) -> Exception | None:
+        lost = asyncio.ensure_future(self.link.wait_lost())
+        try:
+            await asyncio.wait([lost, self._doubted], return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                return lost.result()
+            return self._doubted.result()
+        finally:
+            lost.cancel()
+
+    async def close(self) -> None:
+        if self.refreshing is not None:
+            self.refreshing.cancel()
+        await self._client.close()
