@@ -16,7 +16,7 @@ from typing import TypeVar
 import pytest
 
 from interlock.transport.process import ProcessChannel
-from interlock.transport.vigil import MARK, born, group_lives, signal_group
+from interlock.transport.vigil import MARK, born
 from interlock.transport.warden import Warden
 
 T = TypeVar("T")
@@ -275,16 +275,3 @@ async def test_children_carry_the_mark_and_the_warden_does_not(warden: Warden):
     assert await soon(channel.receive()) == [warden.mark.encode()]
     await soon(channel.close())
     assert MARK.encode() not in Path(f"/proc/{warden.pid}/environ").read_bytes()
-
-
-def test_a_group_of_nobody_is_no_group():
-    child = subprocess.Popen([sys.executable, "-I", "-S", "-c", MEEK], start_new_session=True)
-    assert group_lives(child.pid)
-    assert born(child.pid) is not None
-    assert signal_group(child.pid, signal.SIGKILL)
-    assert ended({child.pid})
-    assert not group_lives(child.pid)  # a zombie does not count
-    child.wait()
-    assert not group_lives(child.pid)
-    assert not signal_group(child.pid, signal.SIGKILL)
-    assert born(child.pid) is None
