@@ -28,7 +28,7 @@ from interlock.protocol.call import Call, Handler
 from interlock.server.subscriptions import Subscriptions
 from interlock.transport.warden import Warden
 from interlock.version import VERSION
-from interlock.wire.completion import CompleteParams, PromptReference
+from interlock.wire.completion import CompleteParams, PromptReference, TemplateReference
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.lifecycle import (
     DiscoverResult,
@@ -160,15 +160,14 @@ class Gateway:
         params = call.params
         assert isinstance(params, CompleteParams)
         ref = params.ref
-        if isinstance(ref, PromptReference):
-            found = self.catalog.prompt(ref.name)
-            member, type_ = "name", "ref/prompt"
-        else:
-            found = self.catalog.uri(ref.uri)
-            member, type_ = "uri", "ref/resource"
+        prompt = isinstance(ref, PromptReference)
+        found = self.catalog.prompt(ref.name) if prompt else self.catalog.uri(ref.uri)
         if found is None:
             raise RpcError(INVALID_PARAMS, "There is no such prompt or template to complete")
-        renamed = call.with_members(ref={"type": type_, member: found.name})
+        reference = (
+            PromptReference(name=found.name) if prompt else TemplateReference(uri=found.name)
+        )
+        renamed = call.with_members(ref=reference)
         return await self._relay(found, renamed, call)
 
     async def _relay(self, found: Found, renamed: Call, call: Call) -> RawResult:

@@ -13,6 +13,7 @@ from interlock.wire.jsonrpc import UNREADABLE
 from interlock.wire.meta import LOG_LEVELS, Wire
 from interlock.wire.notices import MESSAGE, PROGRESS, LogNotice, ProgressNotice
 
+_NEVER: Final = len(LOG_LEVELS)
 _log: Final = msgspec.json.Decoder(LogNotice)
 
 
@@ -31,7 +32,7 @@ class Relay:
         level = call.envelope.log_level
         if level is None and not call.envelope.revision.modern:
             level = "info"
-        self._least = LOG_LEVELS.index(level) if level is not None else len(LOG_LEVELS)
+        self._least = LOG_LEVELS.index(level) if level is not None else _NEVER
 
     def notify(self, method: str, params: Wire | Raw) -> None:
         if method == PROGRESS:

@@ -131,4 +131,4 @@ def _write(path: Path, running: Running) -> None:
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(msgspec.json.encode(running))
-    os.replace(new, path)
+    new.replace(path)

@@ -108,7 +108,7 @@ class Upstream:
         self._on_event = on_event
         self._patience = entry.timeout if entry.timeout is not None else CALL_PATIENCE
         self._stderr: deque[str] = deque(maxlen=STDERR_KEPT)
-        self._relays: set[Outlet] = set()
+        self._relays: dict[int, Outlet] = {}
         self._revision: str | None = None
         self._instructions: str | None = None
         program = isinstance(entry, StdioServer)
@@ -158,14 +158,15 @@ class Upstream:
         capabilities = ours.capabilities if ours.revision.modern else theirs.capabilities
         call.envelope = Envelope(theirs.revision, theirs.client, capabilities, ours.log_level)
         call.patience = self._patience
-        self._relays.add(call.outlet)
+        relays, outlet = self._relays, call.outlet
+        relays[id(outlet)] = outlet
         try:
             return await link.handle(call)
         except (ConnectFailed, HttpError) as error:
             connected.doubt(error)
             raise
         finally:
-            self._relays.discard(call.outlet)
+            del relays[id(outlet)]
 
     def status(self, counts: dict[str, int], tokens: int) -> Status:
         supervised = self._supervised
@@ -272,7 +273,7 @@ class Upstream:
 
     def _logged(self, notice: LogNotice) -> None:
         # Over a pipe a log line does not say which call it belongs to; all that run may hear it.
-        for relay in list(self._relays):
+        for relay in list(self._relays.values()):
             relay.notify(MESSAGE, Raw(encode(notice)))
 
     def _noise(self, what: str) -> None:

@@ -30,7 +30,8 @@ class Call(Struct):
     """One request, as every room sees it.
 
     *params* is the row's type; what only the handler reads (a tool's arguments) stays raw inside.
-    *raw* is params exactly as they came, for whoever relays them; empty for a call made here.
+    *raw* is params exactly as they came, for whoever relays them; empty for a call made here. Once
+    members were replaced *fields* holds what is to be sent instead, each member still unread.
     *patience* is how many seconds without progress a sender waits for the answer, *deadline* the
     event loop's time at which it stops waiting whatever happens. *session* is set in the legacy
     era only. *cancelled* turns true when the caller has left; threads, which nobody can interrupt, look.
@@ -45,6 +46,7 @@ class Call(Struct):
     session: Session | None = None
     id: Id = 0
     raw: Raw = Raw()
+    fields: dict[str, Raw] | None = None
     patience: float | None = None
     cancelled: bool = False
 
@@ -57,8 +59,9 @@ class Call(Struct):
         fields = members(self.raw) if self.raw else members(encode(self.params))
         for name, value in changes.items():
             fields[name] = Raw(encode(value))
-        raw = Raw(encode(fields))
-        return msgspec.structs.replace(self, params=self.row.decoder.decode(raw), raw=raw)
+        return msgspec.structs.replace(
+            self, params=msgspec.structs.replace(self.params, **changes), fields=fields
+        )
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Result]]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
 
-from interlock.errors import InvalidMessage, ResourceNotFound, RpcError
+from interlock.errors import (
+    INVALID_PARAMS,
+    LEGACY_RESOURCE_NOT_FOUND,
+    InvalidMessage,
+    ResourceNotFound,
+    RpcError,
+)
 from interlock.protocol.call import Call
 from interlock.protocol.session import Envelope
 from interlock.wire.jsonrpc import UNREADABLE, Message, encode, read_error
@@ -15,7 +21,6 @@ from interlock.wire.meta import (
     CLIENT_CAPABILITIES,
     CLIENT_INFO,
     LOG_LEVEL,
-    PROGRESS_TOKEN,
     PROTOCOL_VERSION,
     ClientCapabilities,
     Id,
@@ -25,6 +30,8 @@ from interlock.wire.meta import (
     carried,
     members,
 )
+
+_LOG_LEVEL: Final = LOG_LEVEL.encode()
 
 
 class Outgoing:
@@ -41,15 +48,20 @@ class Outgoing:
         A relayed call keeps the keys of `_meta` that are not of one hop.
         """
         meta = self._meta
-        if call.envelope is not self.envelope:
-            meta = self._members(self.envelope.client, call.envelope.capabilities)
-        if self.revision.modern and call.envelope.log_level is not None:
-            meta += b',"%b":"%b"' % (LOG_LEVEL.encode(), call.envelope.log_level.encode())
+        envelope = call.envelope
+        if envelope is not self.envelope and self.revision.modern:
+            if envelope.capabilities != self.envelope.capabilities:
+                meta = self._members(self.envelope.client, envelope.capabilities)
+            if envelope.log_level is not None:
+                meta = b'%b,"%b":"%b"' % (meta, _LOG_LEVEL, envelope.log_level.encode())
         if token is not None:
-            part = b'"%b":%b' % (PROGRESS_TOKEN.encode(), encode(token))
-            meta = meta + b"," + part if meta else part
+            written = b"%d" % token if type(token) is int else encode(token)
+            member = b'"progressToken":' + written
+            meta = b"%b,%b" % (meta, member) if meta else member
+        if call.fields is not None:
+            return _relayed(call.fields, meta)
         if call.raw:
-            return self._relayed(call.raw, meta)
+            return _relayed(members(call.raw), meta)
         return _with_meta(encode(call.params), meta)
 
     def stamped(self, params: Wire) -> bytes:
@@ -68,13 +80,17 @@ class Outgoing:
             del meta[CLIENT_INFO]
         return encode(meta)[1:-1]
 
-    def _relayed(self, raw: Raw, meta: bytes) -> bytes:
-        fields = members(raw)
-        kept = carried(fields.pop("_meta", None))
-        ours = members(b"{%b}" % meta)
-        if kept or ours:
-            fields["_meta"] = Raw(encode({**kept, **ours}))
-        return encode(fields)
+
+def _relayed(fields: dict[str, Raw], meta: bytes) -> bytes:
+    """Params of another hop with the `_meta` of this one; what is of no hop stays in it."""
+    given = fields.get("_meta")
+    kept = carried(given) if given else None
+    if kept:
+        meta = encode(kept)[:-1] + (b"," + meta if meta else b"") + b"}"
+        return encode({**fields, "_meta": Raw(meta)})
+    if meta:
+        return encode({**fields, "_meta": Raw(b"{%b}" % meta)})
+    return encode({name: value for name, value in fields.items() if name != "_meta"})
 
 
 def _with_meta(params: bytes, meta: bytes) -> bytes:
@@ -92,6 +108,7 @@ class _Outer(Struct):
 
 _outer: Final = msgspec.json.Decoder(_Outer)
 _KINDS: Final = frozenset({"complete", "input_required", "task"})
+_NOT_FOUND: Final = frozenset({INVALID_PARAMS, LEGACY_RESOURCE_NOT_FOUND})
 
 
 def outcome(message: Message, method: str, *, modern: bool) -> RawResult:
@@ -99,12 +116,12 @@ def outcome(message: Message, method: str, *, modern: bool) -> RawResult:
 
     A result of a kind we do not know is no answer (2026-07-28 § Base protocol, Results).
     """
-    if message.error:
+    # Some legacy servers send both members, the one that does not apply as null.
+    if message.error and bytes(message.error) != b"null":
         error = read_error(message.error)
-        if isinstance(error.data, dict) and method == "resources/read":
-            uri = error.data.get("uri")
-            if isinstance(uri, str) and error.code in (-32002, -32602):
-                raise ResourceNotFound(uri)
+        uri = _uri_of(error.data)
+        if method == "resources/read" and error.code in _NOT_FOUND and uri is not None:
+            raise ResourceNotFound(uri)
         raise RpcError(error.code, error.message, error.data)
     try:
         kind = _outer.decode(message.result).kind
@@ -114,3 +131,10 @@ def outcome(message: Message, method: str, *, modern: bool) -> RawResult:
         raise InvalidMessage(f"{method} was answered with an unknown resultType {kind!r}")
     return RawResult(body=message.result, relayed=True)
 
+
+def _uri_of(data: Any) -> str | None:
+    match data:
+        case {"uri": str(uri)}:
+            return uri
+        case _:
+            return None
