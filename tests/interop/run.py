@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +38,8 @@ class Check(NamedTuple):
     command: tuple[str | Path, ...]
     """Before it is run, "TARGET" stands for the words that reach the server, "URL" for its address."""
     serve: str = ""
-    """What must be listening: "http" (our server), "gateway", "everything" (another's server)."""
+    """What must be listening: "http" (our server), "gateway" (before it), "everything" (a server of
+    others) or "bridge" (the gateway before servers of others)."""
     limit: float = 30
 
 
@@ -58,6 +59,9 @@ def checks() -> list[Check]:
             found.append(Check(f"client typescript 2.4 {mode} {way}", command, serve))
         command = (NODE, script, "1", prefix, "TARGET")
         found.append(Check(f"client typescript 1.32 {way}", command, serve))
+    for mode in ("auto", "legacy", "2026-07-28"):
+        command = (PEERS / "mcp2/bin/python", HERE / "peers/bridge.py", mode, "URL")
+        found.append(Check(f"bridge python 2.3 {mode}", command, "bridge"))
     for host in ("claude", "codex", "gemini"):
         command = (sys.executable, HERE / "hosts.py", host, "URL", "STDIO")
         found.append(Check(f"host {host}", command, "gateway", 90))
@@ -76,33 +80,50 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def words(what: str, port: int, interlock: str, scratch: Path) -> list[str]:
-    """The command that serves `what` on `port`."""
-    if what == "gateway":
-        config = scratch / "gateway.json"
-        fixture = {"command": interlock, "args": ["run", str(FIXTURE)]}
-        config.write_text(json.dumps({"mcpServers": {"fixture": fixture}}))
-        return [interlock, "up", "--config", str(config), "--port", str(port)]
-    if what == "everything":
-        return [str(NODE), str(EVERYTHING), "streamableHttp"]
-    return [interlock, "run", str(FIXTURE), "--http", "--port", str(port)]
-
-
 @contextlib.contextmanager
 def listening(
     what: str, interlock: str, scratch: Path, environment: dict[str, str]
 ) -> Generator[str]:
-    """Start what a check needs; the address of its endpoint. Ends it as Ctrl-C would."""
-    if not what:
-        yield ""
-        return
+    """Start what a check needs; the address of its endpoint."""
+    with contextlib.ExitStack() as stack:
+
+        def start(log: str, *command: str | Path) -> str:
+            return stack.enter_context(started(log, command, scratch, environment))
+
+        if what == "":
+            yield ""
+        elif what == "http":
+            yield start("server.log", interlock, "run", FIXTURE, "--http", "--port", "PORT")
+        elif what == "everything":
+            yield start("everything.log", NODE, EVERYTHING, "streamableHttp")
+        else:
+            servers: dict[str, dict[str, object]] = {
+                "fixture": {"command": interlock, "args": ["run", str(FIXTURE)]}
+            }
+            if what == "bridge":
+                remote = start("everything.log", NODE, EVERYTHING, "streamableHttp")
+                servers = {
+                    "everything": {"command": str(NODE), "args": [str(EVERYTHING), "stdio"]},
+                    "remote": {"type": "http", "url": remote},
+                    "time": {"command": str(PEERS / "py-git/bin/mcp-server-time")},
+                }
+            config = scratch / "gateway.json"
+            config.write_text(json.dumps({"mcpServers": servers}))
+            yield start("server.log", interlock, "up", "--config", config, "--port", "PORT")
+
+
+@contextlib.contextmanager
+def started(
+    log: str, command: Sequence[str | Path], scratch: Path, environment: dict[str, str]
+) -> Generator[str]:
+    """A program that listens on a port of its own: its endpoint. Ends it as Ctrl-C would."""
     port = free_port()
-    with (scratch / "server.log").open("wb") as log:
+    with (scratch / log).open("wb") as output:
         server = subprocess.Popen(
-            words(what, port, interlock, scratch),
+            [str(port) if word == "PORT" else word for word in command],
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=output,
+            stderr=output,
             cwd=scratch,
             env={**environment, "PORT": str(port)},
             start_new_session=True,
@@ -117,7 +138,7 @@ def listening(
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
-                log.write(b"did not end within 5 seconds of Ctrl-C\n")
+                output.write(b"did not end within 5 seconds of Ctrl-C\n")
 
 
 def wait_for(server: subprocess.Popen[bytes], port: int) -> None:
