@@ -6,7 +6,7 @@ on both sides: a server's exchange differs from a client's in its table alone.
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -17,6 +17,7 @@ from interlock.protocol.dispatch import Refusal, Table, admit
 from interlock.protocol.session import Session
 from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, failure, read
 from interlock.wire.meta import Id
+from interlock.wire.methods import TO_SERVER
 from interlock.wire.notices import CANCELLED, INITIALIZED, PROGRESS, CancelledNotice, ProgressNotice
 
 T = TypeVar("T")
@@ -29,24 +30,39 @@ _cancelled: Final = msgspec.json.Decoder(CancelledNotice)
 _progress: Final = msgspec.json.Decoder(ProgressNotice)
 
 
-class Reply(Struct):
+class Running(Protocol):
+    """Whatever a shell keeps for a call that it runs."""
+
+    def cancel(self) -> object:
+        """End the call, unanswered."""
+        ...
+
+
+class Reply(Struct, Generic[T]):
     """A request that we sent has its answer: the message holds a result or an error."""
 
-    waiting: Any
+    waiting: T
     message: Message
 
 
-class Progress(Struct):
+class Spoilt(Struct, Generic[T]):
+    """A request that we sent will not be answered any more: the peer said so, or said nonsense."""
+
+    waiting: T
+    why: str
+
+
+class Progress(Struct, Generic[T]):
     """A request that we sent is getting on."""
 
-    waiting: Any
+    waiting: T
     notice: ProgressNotice
 
 
 class Cancel(Struct):
     """The peer has no more use for an answer to this call of its own, which still runs."""
 
-    running: Any
+    running: Running
 
 
 class Notice(Struct):
@@ -68,14 +84,15 @@ class Noise(Struct):
     what: str
 
 
-Event: TypeAlias = Call | Reply | Progress | Cancel | Notice | Send | Noise
+Event: TypeAlias = Call | Reply[T] | Spoilt[T] | Progress[T] | Cancel | Notice | Send | Noise | None
 
 
 class Exchange(Generic[T]):
     """The state of one duplex conversation.
 
     *waiting* holds what we asked, *running* what we were asked: a shell puts its own handle there
-    when it starts a call and takes it out when it has answered.
+    when it starts a call and takes it out when it has answered. *session* is None on a client's
+    side until a legacy era is settled: a modern server asks nothing, and is answered nothing.
     """
 
     def __init__(
@@ -85,7 +102,8 @@ class Exchange(Generic[T]):
         self.session = session
         self.principal = principal
         self.waiting: dict[Id, T] = {}
-        self.running: dict[Id, Any] = {}
+        self.running: dict[Id, Running] = {}
+        self.serves = table is TO_SERVER
         self._last_id = 0
 
     def next_id(self) -> int:
@@ -93,47 +111,70 @@ class Exchange(Generic[T]):
         self._last_id += 1
         return self._last_id
 
-    def receive(self, data: bytes) -> Event | None:
+    def receive(self, data: bytes) -> Event[T]:
         """What one message means; None if it asks for nothing."""
         message = read(data)
         if type(message) is Fault:
-            if message.id is None and self.session is None:
-                return Noise(message.message)
-            return Send(failure(message.id, message.code, message.message))
-        assert isinstance(message, Message)
+            return self._fault(message)
         if message.method is UNSET:
             return self._reply(message)
-        if message.id is UNSET:
-            return self._notice(str(message.method), message.params)
-        if message.id in self.running:
-            return self._no(message, f"The id {message.id!r} is in use by a call that still runs")
+        number = message.id
+        if number is UNSET or number is None:
+            return self._notice(message.method, message.params)
+        if self.session is None:
+            return Noise(f"{message.method} was asked of a client that nothing can be asked of")
+        if number in self.running:
+            why = f"The id {number!r} is in use by a call that still runs"
+            return Send(failure(number, INVALID_REQUEST, why))
         if len(self.running) >= RUNNING_LIMIT:
-            return self._no(message, f"More than {RUNNING_LIMIT} calls at once; wait for answers")
+            why = f"More than {RUNNING_LIMIT} calls at once; wait for answers"
+            return Send(failure(number, INVALID_REQUEST, why))
         call = admit(message, self.table, None, self.session, self.principal)
-        return Send(call.encode()) if type(call) is Refusal else call  # type: ignore[return-value]
+        return Send(call.encode()) if type(call) is Refusal else call
 
-    def _no(self, message: Message, why: str) -> Send:
-        return Send(failure(message.id or None, INVALID_REQUEST, why))
+    def _fault(self, fault: Fault) -> Send | Spoilt[T] | Noise:
+        if self.serves:
+            return Send(failure(fault.id, fault.code, fault.message))
+        # A client answers no faults: its answer might be one to the server, and so on for ever.
+        if fault.id is not None and not fault.asks:
+            found = self.waiting.pop(fault.id, None)
+            if found is not None:
+                return Spoilt(found, fault.message)
+        return Noise(fault.message)
 
-    def _reply(self, message: Message) -> Reply | Noise:
-        found = self.waiting.pop(message.id, None) if message.id is not None else None  # type: ignore[arg-type]
+    def _reply(self, message: Message) -> Reply[T] | Noise:
+        found = None
+        if message.id is not UNSET and message.id is not None:
+            found = self.waiting.pop(message.id, None)
         if found is None:
             # Late answers to what was cancelled are expected; they are dropped by their id.
             return Noise(f"an answer to nothing that was asked (id {message.id!r})")
         return Reply(found, message)
 
-    def _notice(self, method: str, params: Raw) -> Progress | Cancel | Notice | Noise | None:
+    def _notice(
+        self, method: str, params: Raw
+    ) -> Progress[T] | Cancel | Spoilt[T] | Notice | Noise | None:
         try:
             if method == PROGRESS:
                 notice = _progress.decode(params)
-                found = self.waiting.get(notice.progress_token)
-                return Progress(found, notice) if found is not None else None
+                waiting = self.waiting.get(notice.progress_token)
+                return Progress(waiting, notice) if waiting is not None else None
             if method == CANCELLED:
-                running = self.running.get(_cancelled.decode(params).request_id)
-                return Cancel(running) if running is not None else None
+                return self._cancelled(_cancelled.decode(params).request_id)
         except UNREADABLE as error:
             return Noise(f"{method}: {error}")
         if method == INITIALIZED and self.session is not None:
             self.session.initialized()
             return None
         return Notice(method, params)
+
+    def _cancelled(self, id: Id) -> Cancel | Spoilt[T] | None:
+        running = self.running.get(id)
+        if running is not None:
+            return Cancel(running)
+        if self.session is None:
+            # How a modern server may end a subscription; nothing else of ours is its to cancel.
+            waiting = self.waiting.pop(id, None)
+            if waiting is not None:
+                return Spoilt(waiting, "the server ended it")
+        return None

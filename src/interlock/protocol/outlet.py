@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from msgspec import Raw
 
-from interlock.errors import RpcError, METHOD_NOT_FOUND
+from interlock.errors import METHOD_NOT_FOUND, RpcError
 from interlock.wire.meta import Wire
 
 

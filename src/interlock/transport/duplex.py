@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import math
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-import msgspec
 from msgspec import Raw
 
-from interlock.errors import METHOD_NOT_FOUND, ConnectionLost, RpcError, TimedOut
+from interlock.errors import METHOD_NOT_FOUND, ConnectionLost, InvalidMessage, RpcError, TimedOut
 from interlock.protocol.call import Call, Service
 from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.exchange import (
@@ -22,44 +21,79 @@ from interlock.protocol.exchange import (
     Progress,
     Reply,
     Send,
+    Spoilt,
 )
 from interlock.protocol.outgoing import Outgoing, outcome
 from interlock.protocol.outlet import SILENT, Outlet
 from interlock.protocol.session import Session
-from interlock.transport.channel import HIGH_WATER, Channel
+from interlock.transport.channel import HIGH_WATER, MESSAGE_LIMIT, Channel
 from interlock.wire.jsonrpc import Message, encode, notification, request
 from interlock.wire.meta import Id, RawResult, Wire
-from interlock.wire.methods import INITIALIZE, TO_SERVER
+from interlock.wire.methods import INITIALIZE, LISTEN, TO_SERVER
 from interlock.wire.notices import CANCELLED, PROGRESS, CancelledNotice
-
-log: Final = logging.getLogger("interlock.duplex")
 
 GRACE: Final = 2.0
 """Seconds that running calls get to finish once the peer will send nothing more."""
 
 
 class Waiting:
-    """A request of ours without its answer."""
+    """A request of ours without its answer: what comes is a message, or why none will."""
 
-    __slots__ = ("future", "id", "method", "outlet", "patience", "renewed", "timer")
+    __slots__ = ("deadline", "future", "id", "method", "outlet", "patience", "renewed", "timer")
 
-    def __init__(self, id: Id, method: str, future: asyncio.Future[Message], outlet: Outlet):
+    def __init__(self, id: Id, method: str, outlet: Outlet) -> None:
         self.id = id
         self.method = method
-        self.future = future
         self.outlet = outlet
-        self.patience = 0.0
+        # Failures travel as results: one that nobody is left to take needs no warning.
+        self.future: asyncio.Future[Message | Exception] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self.patience = self.deadline = math.inf
         self.renewed = 0.0
         self.timer: asyncio.TimerHandle | None = None
+
+    def settle(self, answer: Message | Exception) -> None:
+        if not self.future.done():
+            self.future.set_result(answer)
+
+    def arm(self, patience: float | None, deadline: float | None) -> None:
+        """Give up after *patience* seconds without progress, and at *deadline* in any case."""
+        if patience is None and deadline is None:
+            return
+        self.patience = patience if patience is not None else math.inf
+        self.deadline = deadline if deadline is not None else math.inf
+        self.renew()
+        self._check()
+
+    def renew(self) -> None:
+        self.renewed = asyncio.get_running_loop().time()
+
+    def disarm(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def _check(self) -> None:
+        # Progress only notes the time; the timer finds out when it fires that it was too early.
+        loop = asyncio.get_running_loop()
+        end = min(self.renewed + self.patience, self.deadline)
+        if end > loop.time():
+            self.timer = loop.call_at(end, self._check)
+        elif end == self.deadline:
+            self.settle(TimedOut(f"{self.method} took longer than its deadline"))
+        else:
+            why = f"{self.method} got no answer and no progress for {self.patience:g} s"
+            self.settle(TimedOut(why))
 
 
 class _CallOutlet:
     """The way back for one call: the shared channel, until the call has been answered."""
 
-    __slots__ = ("_duplex",)
+    __slots__ = ("_duplex", "_legacy")
 
-    def __init__(self, duplex: Duplex) -> None:
+    def __init__(self, duplex: Duplex, *, legacy: bool) -> None:
         self._duplex: Duplex | None = duplex
+        self._legacy = legacy
 
     def notify(self, method: str, params: Wire | Raw) -> None:
         if self._duplex is not None:
@@ -70,12 +104,32 @@ class _CallOutlet:
             await self._duplex.channel.drain()
 
     async def ask(self, method: str, params: Wire | Raw) -> Raw:
+        if not self._legacy:
+            raise RpcError(METHOD_NOT_FOUND, f"{method} cannot be sent to a modern client")
         if self._duplex is None:
             raise ConnectionLost(f"{method} was asked after the call had been answered")
         return await self._duplex.ask(method, params)
 
     def shut(self) -> None:
         self._duplex = None
+
+
+class _Run:
+    """A call of the peer's that runs."""
+
+    __slots__ = ("call", "outlet", "task")
+
+    def __init__(self, call: Call, outlet: _CallOutlet) -> None:
+        self.call = call
+        self.outlet = outlet
+        self.task: asyncio.Task[None] | None = None
+
+    def cancel(self) -> None:
+        # From here on the call gets no answer, whatever its handler makes of it (§ Cancellation).
+        self.call.cancelled = True
+        self.outlet.shut()
+        if self.task is not None:
+            self.task.cancel()
 
 
 class Duplex:
@@ -101,6 +155,7 @@ class Duplex:
         self._on_notice = on_notice
         self._on_noise = on_noise
         self._loop = asyncio.get_running_loop()
+        self._runs: dict[Id, _Run] = {}
         self._ended = False
 
     async def run(self) -> None:
@@ -110,21 +165,21 @@ class Duplex:
         ends them at once.
         """
         take = self._take
-        receive = self.channel.receive
+        channel = self.channel
         grace = 0.0
         try:
-            while batch := await receive():
+            while batch := await channel.receive():
                 for data in batch:
                     take(data)
+                if self.exchange.serves and channel.backlog > MESSAGE_LIMIT:
+                    # Whoever asks without end and reads no answer is not read either.
+                    await channel.drain()
             grace = GRACE
         finally:
             self._ended = True
-            self._fail_waiting()
-            tasks: list[asyncio.Task[None]] = list(self.exchange.running.values())
-            if tasks and grace:
-                await asyncio.wait(tasks, timeout=grace)
-            for task in tasks:
-                task.cancel()
+            for waiting in list(self.exchange.waiting.values()):
+                waiting.settle(self._why())
+            await self._end_runs(grace)
 
     async def handle(self, call: Call) -> RawResult:
         """Send *call* and wait for its answer; progress renews its patience.
@@ -134,24 +189,16 @@ class Duplex:
         outgoing = self.outgoing
         if outgoing is None:
             raise ConnectionLost("the era is not settled yet")
-        id = self.exchange.next_id()
-        token = id if call.row.may_ask else None
-        message = await self._round_trip(
-            id,
-            call.method,
-            outgoing.params(call, token),
-            call.outlet,
-            call.patience,
-            call.deadline,
-        )
+        waiting = Waiting(self.exchange.next_id(), call.method, call.outlet)
+        params = outgoing.params(call, waiting.id if call.row.may_ask else None)
+        message = await self._round_trip(waiting, params, call.patience, call.deadline)
         return outcome(message, call.method, modern=outgoing.revision.modern)
 
     async def ask(self, method: str, params: Wire | Raw, *, patience: float | None = None) -> Raw:
         """Send a request that is outside any era: the handshake, or a server's question."""
         data = params if isinstance(params, Raw) else encode(params)
-        message = await self._round_trip(
-            self.exchange.next_id(), method, data, SILENT, patience, None
-        )
+        waiting = Waiting(self.exchange.next_id(), method, SILENT)
+        message = await self._round_trip(waiting, data, patience, None)
         return Raw(outcome(message, method, modern=False).body)
 
     def notify(self, method: str, params: Wire | Raw) -> None:
@@ -163,98 +210,99 @@ class Duplex:
 
     async def _round_trip(
         self,
-        id: Id,
-        method: str,
+        waiting: Waiting,
         params: bytes | Raw,
-        outlet: Outlet,
         patience: float | None,
         deadline: float | None,
     ) -> Message:
         if self._ended:
             raise self._why()
-        channel, waiting = self.channel, self.exchange.waiting
-        slot = waiting[id] = Waiting(id, method, self._loop.create_future(), outlet)
-        channel.send(request(id, method, params))
+        self.exchange.waiting[waiting.id] = waiting
+        self.channel.send(request(waiting.id, waiting.method, params))
         try:
-            if patience is not None or deadline is not None:
-                self._arm(slot, patience, deadline)
-            if channel.backlog > HIGH_WATER:
-                await channel.drain()
-            return await slot.future
-        except (asyncio.CancelledError, TimedOut) as error:
-            if method != INITIALIZE and waiting.pop(id, None) is not None:
-                why = "timed out" if isinstance(error, TimedOut) else "cancelled"
-                self.notify(CANCELLED, CancelledNotice(request_id=id, reason=why))
+            waiting.arm(patience, deadline)
+            answer = await waiting.future
+        except asyncio.CancelledError:
+            self._give_up(waiting, "cancelled")
             raise
         finally:
-            waiting.pop(id, None)
-            if slot.timer is not None:
-                slot.timer.cancel()
+            waiting.disarm()
+        if isinstance(answer, Exception):
+            self._give_up(waiting, "timed out")
+            raise answer
+        return answer
 
-    def _arm(self, slot: Waiting, patience: float | None, deadline: float | None) -> None:
-        now = self._loop.time()
-        slot.patience = patience if patience is not None else float("inf")
-        slot.renewed = now
-        end = min(now + slot.patience, deadline if deadline is not None else float("inf"))
-        slot.timer = self._loop.call_at(end, self._expire, slot, deadline)
-
-    def _expire(self, slot: Waiting, deadline: float | None) -> None:
-        if slot.future.done():
-            return
-        now = self._loop.time()
-        end = min(slot.renewed + slot.patience, deadline if deadline is not None else float("inf"))
-        if end > now:
-            slot.timer = self._loop.call_at(end, self._expire, slot, deadline)
-        elif deadline is not None and deadline <= now:
-            slot.future.set_exception(TimedOut(f"{slot.method} took longer than its deadline"))
-        else:
-            slot.future.set_exception(
-                TimedOut(f"{slot.method} got no answer and no progress for {slot.patience:g} s")
-            )
+    def _give_up(self, waiting: Waiting, why: str) -> None:
+        """Forget a request of ours, and tell the peer if it may still be at work on it."""
+        pending = self.exchange.waiting.pop(waiting.id, None) is not None
+        if pending and waiting.method != INITIALIZE and not self._ended:
+            notice = CancelledNotice(request_id=waiting.id, reason=why)
+            self.channel.send(notification(CANCELLED, encode(notice)))
 
     def _take(self, data: bytes) -> None:
-        event = self.exchange.receive(data)
-        if event is None:
-            return
-        kind = type(event)
-        if kind is Call:
-            self._start(event)
-        elif kind is Reply:
-            if not event.waiting.future.done():
-                event.waiting.future.set_result(event.message)
-        elif kind is Send:
-            self.channel.send(event.data)
-        elif kind is Progress:
-            event.waiting.renewed = self._loop.time()
-            event.waiting.outlet.notify(PROGRESS, event.notice)
-        elif kind is Cancel:
-            event.running.cancel()
-        elif kind is Notice:
-            if self._on_notice is not None:
-                self._on_notice(event.method, event.params)
-        elif kind is Noise and self._on_noise is not None:
-            self._on_noise(event.what)
+        match self.exchange.receive(data):
+            case Call() as call:
+                self._start(call)
+            case Reply(waiting, message):
+                waiting.settle(message)
+            case Send(reply):
+                self.channel.send(reply)
+            case Progress(waiting, notice):
+                waiting.renew()
+                waiting.outlet.notify(PROGRESS, notice)
+            case Cancel(running):
+                running.cancel()
+            case Spoilt(waiting, why):
+                waiting.settle(InvalidMessage(f"{waiting.method} gets no answer: {why}"))
+            case Notice(method, params):
+                if self._on_notice is not None:
+                    self._on_notice(method, params)
+            case Noise(what):
+                if self._on_noise is not None:
+                    self._on_noise(what)
+            case None:
+                pass
 
     def _start(self, call: Call) -> None:
-        call.outlet = _CallOutlet(self)
-        task = _eagerly(self._answer(call), self._loop)
-        if not task.done():
-            self.exchange.running[call.id] = task
+        outlet = _CallOutlet(self, legacy=call.session is not None)
+        call.outlet = outlet
+        run = _Run(call, outlet)
+        run.task = _eagerly(self._answer(run), self._loop)
+        if not run.task.done():
+            self._runs[call.id] = self.exchange.running[call.id] = run
 
-    async def _answer(self, call: Call) -> None:
-        # A call that was cancelled gets no answer (§ Cancellation); the exception ends its task.
+    async def _answer(self, run: _Run) -> None:
+        call = run.call
         try:
-            reply = await self._dispatch.respond(call)
-            self.channel.send(reply if type(reply) is bytes else reply.encode())  # type: ignore[union-attr]
+            body, _ = await self._dispatch.respond(call)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled this call: its handler waited for something that was.
+            body, _ = self._dispatch.mishap(call, error)
         finally:
-            call.outlet.shut()  # type: ignore[attr-defined]
+            run.outlet.shut()
+            self._runs.pop(call.id, None)
             self.exchange.running.pop(call.id, None)
+        if not call.cancelled:
+            self.channel.send(body)
 
-    def _fail_waiting(self) -> None:
-        waiting, self.exchange.waiting = self.exchange.waiting, {}
-        for slot in waiting.values():
-            if not slot.future.done():
-                slot.future.set_exception(self._why())
+    async def _end_runs(self, grace: float) -> None:
+        runs = list(self._runs.values())
+        tasks = [run.task for run in runs if run.task is not None]
+        try:
+            if tasks and grace:
+                for run in runs:
+                    if run.call.method == LISTEN:
+                        run.cancel()  # It waits for what will not come any more.
+                await asyncio.wait(tasks, timeout=grace)
+        finally:
+            for run in runs:
+                run.cancel()
+        if tasks:
+            # What handlers do when cancelled belongs to the end, within bounds.
+            await asyncio.wait(tasks, timeout=GRACE)
 
     def _why(self) -> Exception:
         return self.channel.failure() or ConnectionLost("the connection was closed")

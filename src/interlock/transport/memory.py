@@ -12,14 +12,15 @@ from interlock.transport.channel import HIGH_WATER
 class MemoryChannel:
     """One end of a pair; make both with `pair()`."""
 
-    def __init__(self) -> None:
+    def __init__(self, other: MemoryChannel | None = None) -> None:
         self._inbox: deque[bytes] = deque()
         self._inbox_size = 0
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
         self._taken.set()
         self._closed = False
-        self._other: MemoryChannel = self
+        self._other = other if other is not None else self
+        self._other._other = self
 
     async def receive(self) -> list[bytes]:
         while not self._inbox:
@@ -65,6 +66,5 @@ class MemoryChannel:
 
 def pair() -> tuple[MemoryChannel, MemoryChannel]:
     """Two ends: what one sends the other receives."""
-    one, other = MemoryChannel(), MemoryChannel()
-    one._other, other._other = other, one
-    return one, other
+    one = MemoryChannel()
+    return one, MemoryChannel(one)

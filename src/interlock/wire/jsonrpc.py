@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -21,20 +21,24 @@ class Message(Struct):
     """
 
     jsonrpc: Literal["2.0"]
-    id: int | str | None | UnsetType = UNSET
+    id: int | str | UnsetType | None = UNSET
     method: str | UnsetType = UNSET
     params: Raw = Raw()
     result: Raw = Raw()
     error: Raw = Raw()
 
 
+@final
 class Fault(Struct, frozen=True):
-    """Why a message cannot be taken: the error to answer it with, and its id if that was legible."""
+    """Why a message cannot be taken: the error to answer it with, and its id if that was legible.
+
+    *asks* is false for one without a method: answering it could be answering an answer.
+    """
 
     code: int
     message: str
-    data: Any = None
     id: Id | None = None
+    asks: bool = False
 
 
 class ErrorBody(Struct, omit_defaults=True):
@@ -49,6 +53,7 @@ class _Loose(Struct):
     """What can still be learnt of a message that is not one."""
 
     id: Any = None
+    method: Raw = Raw()
 
 
 _message: Final = msgspec.json.Decoder(Message)
@@ -69,7 +74,7 @@ def read(data: bytes) -> Message | Fault:
             data.decode()
         message = _message.decode(data)
     except msgspec.ValidationError as error:
-        return Fault(INVALID_REQUEST, f"Not a JSON-RPC 2.0 message: {error}", id=_id_of(data))
+        return _fault(data, f"Not a JSON-RPC 2.0 message: {error}")
     except UNREADABLE as error:
         return Fault(PARSE_ERROR, f"Not valid JSON: {error}")
     if message.method is UNSET:
@@ -77,11 +82,18 @@ def read(data: bytes) -> Message | Fault:
             return Fault(
                 INVALID_REQUEST,
                 "Not a JSON-RPC 2.0 message: expected 'method', 'result' or 'error'",
-                id=message.id or None,
+                id=id_of(message),
             )
     elif message.id is None:
-        return Fault(INVALID_REQUEST, "Not a request: 'id' must be a string or an integer")
+        return Fault(
+            INVALID_REQUEST, "Not a request: 'id' must be a string or an integer", asks=True
+        )
     return message
+
+
+def id_of(message: Message) -> Id | None:
+    """The id to answer *message* with; None if it has none."""
+    return None if message.id is UNSET else message.id
 
 
 def read_error(raw: Raw) -> ErrorBody:
@@ -114,16 +126,19 @@ def success(id: Id, result: Params) -> bytes:
 
 
 def failure(id: Id | None, code: int, message: str, data: Any = None) -> bytes:
-    """An error response; without an id it goes out as `null` never, but absent (§ Responses)."""
+    """An error response. Without an *id* it goes out without: `null` is no id (§ Responses)."""
     body = encode(ErrorBody(code, message, data))
     if id is None:
         return b'{"jsonrpc":"2.0","error":%b}' % body
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (encode(id), body)
 
 
-def _id_of(data: bytes) -> Id | None:
+def _fault(data: bytes, why: str) -> Fault:
     try:
-        found = _loose.decode(data).id
-    except UNREADABLE:
-        return None
-    return found if isinstance(found, str) or type(found) is int else None
+        found = _loose.decode(data)
+    except msgspec.ValidationError:
+        return Fault(INVALID_REQUEST, why)
+    except UNREADABLE as error:
+        return Fault(PARSE_ERROR, f"Not valid JSON: {error}")  # found out late
+    legible = isinstance(found.id, str) or type(found.id) is int
+    return Fault(INVALID_REQUEST, why, found.id if legible else None, bool(found.method))

@@ -21,6 +21,7 @@ from interlock.wire.versions import (
     Revision,
 )
 
+
 class Method(Struct, frozen=True):
     """What the protocol says of one request.
 
@@ -42,9 +43,7 @@ class Method(Struct, frozen=True):
     safe: bool = True
 
 
-def _row(
-    name: str, params: type[meta.Params], result: type[meta.Result], **columns: Any
-) -> Method:
+def _row(name: str, params: type[meta.Params], result: type[meta.Result], **columns: Any) -> Method:
     return Method(name, params, result, msgspec.json.Decoder(params), **columns)
 
 

@@ -191,7 +191,7 @@ class App:
         call.outlet = reply
         attendance = _Attendance(self, call, session, reply, receive)
         try:
-            answer = await _attended(self._dispatch.respond(call), attendance.begin)
+            answer, status = await _attended(self._dispatch.respond(call), attendance.begin)
         except asyncio.CancelledError:
             if not attendance.expected:
                 raise
@@ -203,10 +203,7 @@ class App:
             return
         finally:
             attendance.end()
-        if type(answer) is bytes:
-            await reply.finish(answer)
-        else:
-            await reply.finish(answer.encode(), answer.status)  # type: ignore[union-attr]
+        await reply.finish(answer, status)
 
     async def _accept(
         self,

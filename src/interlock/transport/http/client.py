@@ -324,8 +324,7 @@ class HttpLink:
         if isinstance(call, Refusal):
             reply = call.encode()
         else:
-            answer = await self._dispatch.respond(call)
-            reply = answer if isinstance(answer, bytes) else answer.encode()
+            reply, _ = await self._dispatch.respond(call)
         with contextlib.suppress(PeerError):
             await self.tell(reply)
 
