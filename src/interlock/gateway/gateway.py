@@ -89,14 +89,19 @@ class Gateway:
             "completion/complete": self._complete,
         }
         self.handle: Handler = self._route
+        self._users = 0
 
     async def start(self) -> None:
-        """Start every server, in the background."""
+        """Start every server, in the background. Whoever starts it has to stop it."""
+        self._users += 1
         for upstream in self._upstreams.values():
             upstream.start()
 
     async def stop(self) -> None:
-        """End every server and whatever it started; within a second."""
+        """End every server and whatever it started, within a second, once nobody uses them."""
+        self._users -= 1
+        if self._users > 0:
+            return
         self.subscriptions.end()
         await asyncio.gather(*(upstream.stop() for upstream in self._upstreams.values()))
         await self._warden.close()

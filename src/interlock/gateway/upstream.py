@@ -154,9 +154,11 @@ class Upstream:
         theirs = link.envelope
         ours = call.envelope
         # A modern caller's capabilities are the upstream's to use; a legacy one's questions come
-        # another way, and must not be promised.
-        capabilities = ours.capabilities if ours.revision.modern else theirs.capabilities
-        call.envelope = Envelope(theirs.revision, theirs.client, capabilities, ours.log_level)
+        # another way, and must not be promised. Its log level was a session's, from "info" on.
+        capabilities, level = ours.capabilities, ours.log_level
+        if not ours.revision.modern:
+            capabilities, level = theirs.capabilities, level or "info"
+        call.envelope = Envelope(theirs.revision, theirs.client, capabilities, level)
         call.patience = self._patience
         relays, outlet = self._relays, call.outlet
         relays[id(outlet)] = outlet
