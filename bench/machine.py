@@ -37,6 +37,7 @@ def started(
     env: Mapping[str, str],
     pipes: bool = False,
     port: int | None = None,
+    folder: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server on one core until the block ends; with a port, enter once it listens.
 
@@ -57,6 +58,7 @@ def started(
                 stderr=errors,
                 start_new_session=True,
                 bufsize=0,
+                cwd=folder,
             )
         finally:
             if before:

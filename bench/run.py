@@ -107,10 +107,13 @@ def http_runs(
     port: int,
     questions: list[str],
     through: str | None = None,
+    folder: Path | None = None,
 ) -> list[report.Row]:
     server_core, load_core = machine.cores()
     rows: list[report.Row] = []
-    with machine.started(command, core=server_core, env=target.env, port=port) as process:
+    with machine.started(
+        command, core=server_core, env=target.env, port=port, folder=folder
+    ) as process:
         for era in plan.eras:
             for question in questions:
                 for connections in plan.connections:
@@ -205,11 +208,15 @@ def hops(plan: Plan, failures: list[str]) -> list[report.Row]:
             direct = http_runs(plan, target, target.http(port, 2), port, questions)
             rows += [{**row, "label": "server over HTTP"} for row in direct]
             port = machine.free_port()
-            with tempfile.TemporaryDirectory() as folder:
-                config = Path(folder) / "mcp.json"
+            with tempfile.TemporaryDirectory() as name:
+                # A folder of its own: a gateway leaves its address in the one it serves.
+                folder = Path(name)
+                config = folder / ".mcp.json"
                 config.write_text(configuration(target, 2))
                 command = gateway(target, config, port)
-                hop = http_runs(plan, target, command, port, questions, through="bench")
+                hop = http_runs(
+                    plan, target, command, port, questions, through="bench", folder=folder
+                )
             rows += [{**row, "label": "gateway, server over stdio"} for row in hop]
         except (RuntimeError, OSError) as failure:
             failures.append(f"gateway hop: {failure}")
