@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import click
 
 from interlock.cli.problem import EXITS
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+
+
+Body: TypeAlias = Callable[..., int | None]
+"""What a command does; the number it returns, if any, is the exit code."""
 
 
 class Command(click.Command):
@@ -35,7 +39,7 @@ class Command(click.Command):
             formatter.write_text(EXITS)
 
 
-def common(function: Callable[..., None]) -> Callable[..., None]:
+def common(function: Body) -> Body:
     """`--debug`, on every command."""
     return click.option(
         "--debug",
@@ -46,7 +50,7 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
     )(function)
 
 
-def json_output(function: Callable[..., None]) -> Callable[..., None]:
+def json_output(function: Body) -> Body:
     """`--json`, on every command that does not read arguments by the same name."""
     return click.option(
         "--json", "as_json", is_flag=True, help="Print JSON for programs instead of text."
