@@ -321,7 +321,7 @@ class Client:
             row,
             params,
             link.envelope,
-            outlet=_Ear(self, on_progress),
+            outlet=_Ear(self._notice, on_progress),
             raw=raw,
             patience=timeout if timeout is not None else self._patience,
         )
@@ -371,10 +371,12 @@ class Client:
 class _Ear:
     """The outlet of one call of a client: progress to the caller, the rest to the client."""
 
-    __slots__ = ("_client", "_on_progress")
+    __slots__ = ("_on_notice", "_on_progress")
 
-    def __init__(self, client: Client, on_progress: OnProgress | None) -> None:
-        self._client = client
+    def __init__(
+        self, on_notice: Callable[[str, Raw], None], on_progress: OnProgress | None
+    ) -> None:
+        self._on_notice = on_notice
         self._on_progress = on_progress
 
     def notify(self, method: str, params: Wire | Raw) -> None:
@@ -382,7 +384,7 @@ class _Ear:
             if self._on_progress is not None and isinstance(params, ProgressNotice):
                 self._on_progress(params)
         elif isinstance(params, Raw):
-            self._client._notice(method, params)
+            self._on_notice(method, params)
 
     async def drain(self) -> None:
         pass

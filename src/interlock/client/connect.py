@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -48,6 +49,8 @@ from interlock.wire.meta import ClientCapabilities, Implementation, Params, RawR
 from interlock.wire.methods import DISCOVER, INITIALIZE, TO_CLIENT
 from interlock.wire.notices import INITIALIZED, ChangedNotice
 from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, LEGACY, MODERN, Revision
+
+log: Final = logging.getLogger("interlock.client")
 
 PROBE_SECONDS: Final = 3.0
 """How long silence after `server/discover` may last before `initialize` is sent as well."""
@@ -112,6 +115,8 @@ def wished(revision: str) -> tuple[Revision | None, Revision | None]:
             return MODERN[name], None
         case name if name in LEGACY:
             return None, LEGACY[name]
+        case _:
+            pass
     known = ", ".join([*LEGACY, *MODERN])
     raise ConfigError(f"{revision!r} is no revision: auto, modern, legacy or one of {known}")
 
@@ -209,7 +214,8 @@ async def _over_channel(opener: Callable[[], Awaitable[Channel]], wish: Wish) ->
 
 async def _settled_by_asking(link: ChannelLink, wish: Wish) -> bool:
     """Whether `server/discover` settled the era; False says that the server is a legacy one."""
-    assert wish.modern is not None and wish.legacy is not None
+    assert wish.modern is not None
+    assert wish.legacy is not None
     probe = asyncio.create_task(link.discover(wish.modern))
     handshake: asyncio.Task[None] | None = None
     try:
@@ -246,15 +252,25 @@ def _stays_modern(error: RpcError, wish: Wish) -> None:
     """Raise what a modern server's refusal means; return if the peer seems a legacy one."""
     if error.code in (HEADER_MISMATCH, MISSING_CAPABILITY):
         raise error
-    if error.code == UNSUPPORTED_VERSION and isinstance(error.data, dict):
-        supported: Any = error.data.get("supported")
-        if isinstance(supported, list) and not any(version in LEGACY for version in supported):
-            ours = wish.modern.name if wish.modern is not None else ""
-            if ours not in supported:
-                raise ConnectFailed(
-                    f"{wish.name} speaks {', '.join(map(str, supported))}, we speak {ours} and "
-                    f"{', '.join(LEGACY)}"
-                )
+    supported = _supported(error)
+    if supported and not any(version in LEGACY for version in supported):
+        ours = wish.modern.name if wish.modern is not None else ""
+        if ours not in supported:
+            raise ConnectFailed(
+                f"{wish.name} speaks {', '.join(supported)}; we speak {ours} and "
+                f"{', '.join(LEGACY)}"
+            )
+
+
+def _supported(error: RpcError) -> list[str]:
+    """The revisions that a refusal names."""
+    data: Any = error.data
+    if error.code != UNSUPPORTED_VERSION or not isinstance(data, dict):
+        return []
+    named: Any = cast("dict[str, Any]", data).get("supported")
+    if not isinstance(named, list):
+        return []
+    return [version for version in cast("list[Any]", named) if isinstance(version, str)]
 
 
 async def _start(target: Command, wish: Wish) -> Channel:
@@ -293,6 +309,8 @@ class _JoinedChannel:
         await self._channel.close()
         self._serving.cancel()
         await asyncio.wait([self._serving])
+        if not self._serving.cancelled() and (error := self._serving.exception()) is not None:
+            log.error("%s failed to serve", self._service.info.name, exc_info=error)
         await self._service.stop()
 
 
@@ -358,9 +376,7 @@ async def _discovers(link: _HttpLink, wish: Wish, revision: Revision) -> bool:
             raw, _ = await link.ask(DISCOVER, _discovery(wish, revision), revision=revision)
             greeting = _discovered.decode(raw)
         except RpcError as error:
-            supported: Any = error.data.get("supported") if isinstance(error.data, dict) else None
-            again = isinstance(supported, list) and revision.name in supported
-            if error.code == UNSUPPORTED_VERSION and again and attempt == 0:
+            if revision.name in _supported(error) and attempt == 0:
                 continue
             if isinstance(error, HttpRpcError) and error.status in (401, 403, 500, 502, 503, 504):
                 raise ConnectFailed(f"{wish.name}: {error}") from error
@@ -398,4 +414,3 @@ def _greeted(raw: Raw, wish: Wish) -> InitializeResult:
             f"{', '.join(LEGACY)} with a handshake"
         )
     return greeting
-

@@ -62,4 +62,3 @@ async def listen(link: Link, filter: Filter, on_notice: Callable[[str, Raw], Non
         tries = 0 if ear.heard else tries + 1
         pause = PAUSES[min(tries, len(PAUSES) - 1)]
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  jitter, no secret
-

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from msgspec import Struct, field
@@ -63,7 +63,8 @@ def read_target(target: Target) -> Url | Command | Service:
             raise ConfigError("An empty string is no target: give a URL, a command, or a server")
         return Command(words[0], words[1:])
     if isinstance(target, (list, tuple)):
-        if not target or not all(isinstance(word, str) for word in target):
+        words = cast("Sequence[Any]", target)
+        if not words or not all(isinstance(word, str) for word in words):
             raise ConfigError(f"A command is a list of strings, not {target!r}")
         return Command(target[0], target[1:])
     if isinstance(target, (Url, Command)):

@@ -38,18 +38,25 @@ class Lifespan:
         try:
             await asyncio.shield(self._entered)
         except BaseException:
-            self._users -= 1
-            if self._users == 0:
-                self._entered = None
+            # Entering failed, or nobody waits for it any more: leave nothing half open.
+            await self.stop()
             raise
 
-    async def stop(self) -> None:
-        """Leave after the last user; raises what leaving raised."""
+    async def stop(self) -> bool:
+        """Leave after the last user, and say whether this was it; raises what leaving raised."""
         self._users -= 1
-        if self._users == 0 and self._task is not None:
-            task, self._task, self._entered = self._task, None, None
-            self._leave.set()
-            await task
+        if self._users:
+            return False
+        task, self._task, entered, self._entered = self._task, None, self._entered, None
+        if task is not None and entered is not None:
+            if entered.done():
+                self._leave.set()
+            else:
+                task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
+        return True
 
     async def _hold(self, factory: Factory, entered: asyncio.Future[None]) -> None:
         leave = self._leave
@@ -57,6 +64,9 @@ class Lifespan:
             async with factory() as self.state:
                 entered.set_result(None)
                 await leave.wait()
+        except asyncio.CancelledError:
+            entered.cancel()
+            raise
         except BaseException as error:
             # Whoever waits for the entrance gets the failure; later ones come out of the task.
             if entered.done():

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
 
 from interlock.errors import INVALID_PARAMS, RpcError
 from interlock.protocol.call import Call
-from interlock.server.context import Context
-from interlock.server.function import BLOCKS, BadArguments, Function, Signature
+from interlock.server.function import BLOCKS, Function, MakeContext, Signature
+from interlock.server.older import known
+from interlock.server.shape import BadArguments
 from interlock.server.shelf import Shelf
 from interlock.server.threads import Threads
 from interlock.wire.content import Text
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import encode
 from interlock.wire.meta import Result
-from interlock.wire.prompts import GetPromptResult, Prompt, PromptArgument, PromptMessage
+from interlock.wire.prompts import (
+    GetPromptParams,
+    GetPromptResult,
+    Prompt,
+    PromptArgument,
+    PromptMessage,
+)
 
 
 class FunctionPrompt:
@@ -34,17 +43,18 @@ class Prompts:
     """The shelf of prompts, and the way of a get to one of them."""
 
     def __init__(
-        self, shelf: Shelf[FunctionPrompt], context: Callable[[Call], Context], threads: Threads
+        self, shelf: Shelf[FunctionPrompt], context: MakeContext, threads: Threads
     ) -> None:
         self.shelf = shelf
         self._context = context
         self._threads = threads
 
     async def get(self, call: Call) -> Result:
-        params: Any = call.params
+        params = call.params
+        assert isinstance(params, GetPromptParams)
         prompt = self.shelf.get(params.name)
         if prompt is None:
-            raise RpcError(INVALID_PARAMS, f"Unknown prompt: {params.name!r}")
+            raise RpcError(INVALID_PARAMS, f"Unknown prompt: {params.name[:100]!r}")
         signature = prompt.signature
         try:
             values = signature.arguments.from_strings(params.arguments or {})
@@ -52,14 +62,14 @@ class Prompts:
             raise RpcError(
                 INVALID_PARAMS, f"Invalid arguments for the prompt {prompt.key}: {error}"
             ) from None
-        args, named = signature.bind(values, lambda: self._context(call))
-        if signature.is_async:
-            value = await prompt.function(*args, **named)
-        else:
-            value = await self._threads.run(call, prompt.function, *args, **named)
-        if isinstance(value, (GetPromptResult, InputRequired)):
+        value = await signature.answer(call, values, self._context, self._threads)
+        if isinstance(value, InputRequired):
             return value
-        return GetPromptResult(messages=_messages(value), description=prompt.listed.description)
+        if not isinstance(value, GetPromptResult):
+            value = GetPromptResult(
+                messages=_messages(value), description=prompt.listed.description
+            )
+        return _as_known(call, value)
 
 
 def _listed(signature: Signature) -> list[PromptArgument]:
@@ -75,14 +85,34 @@ def _listed(signature: Signature) -> list[PromptArgument]:
 
 
 def _messages(value: Any) -> list[PromptMessage]:
-    items: list[Any] = value if isinstance(value, (list, tuple)) else [value]  # type: ignore[assignment]
-    return [_message(item) for item in items]
+    if isinstance(value, (list, tuple)):
+        return [_message(item) for item in cast("Sequence[Any]", value)]
+    return [_message(value)]
 
 
 def _message(item: Any) -> PromptMessage:
     if isinstance(item, PromptMessage):
         return item
     if isinstance(item, BLOCKS):
-        return PromptMessage(role="user", content=item)  # type: ignore[arg-type]
+        return PromptMessage(role="user", content=item)
+    if isinstance(item, Mapping) and "role" in item:
+        fields = dict(cast("Mapping[str, Any]", item))
+        content = fields.get("content")
+        if isinstance(content, str):
+            fields["content"] = {"type": "text", "text": content}
+        elif isinstance(content, BLOCKS):
+            return PromptMessage(role=fields["role"], content=content)
+        return msgspec.convert(fields, PromptMessage)
     text = item if isinstance(item, str) else encode(item).decode()
     return PromptMessage(role="user", content=Text(text=text))
+
+
+def _as_known(call: Call, result: GetPromptResult) -> GetPromptResult:
+    revision = call.envelope.revision
+    if revision.modern:
+        return result
+    messages = [
+        PromptMessage(role=message.role, content=known(revision, message.content))
+        for message in result.messages
+    ]
+    return msgspec.structs.replace(result, messages=messages)

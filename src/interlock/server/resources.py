@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias, cast
 
 from interlock.errors import INVALID_PARAMS, RegistrationError, ResourceNotFound, RpcError
 from interlock.protocol.call import Call
-from interlock.server.context import Context
-from interlock.server.function import BadArguments, Function, Signature
+from interlock.server.function import Function, MakeContext, Signature
+from interlock.server.shape import BadArguments
 from interlock.server.shelf import Shelf
 from interlock.server.threads import Threads
 from interlock.wire.content import ResourceContents
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import encode
 from interlock.wire.meta import CacheHints, Result
-from interlock.wire.resources import ReadResourceResult, Resource, ResourceTemplate
-from interlock.wire.uri import Template
+from interlock.wire.resources import (
+    ReadResourceParams,
+    ReadResourceResult,
+    Resource,
+    ResourceTemplate,
+)
+from interlock.wire.uri import BadTemplate, Template
+
+_Found: TypeAlias = list[ResourceContents] | ReadResourceResult | InputRequired
 
 
 class FunctionResource:
@@ -28,10 +35,9 @@ class FunctionResource:
         self.function = function
         self.signature = Signature(function)
         if self.signature.arguments.required:
-            names = ", ".join(sorted(self.signature.arguments.required))
             raise RegistrationError(
-                f"The resource {listed.uri!r} has no variables, but its function wants {names}; "
-                "write them as {name} in the URI"
+                f"{self.signature.name} wants {_listed(self.signature.arguments.required)}, but "
+                f"{listed.uri!r} has no variables: write them as {{name}} in the URI"
             )
 
 
@@ -43,16 +49,20 @@ class FunctionTemplate:
         self.key = listed.uri_template
         self.function = function
         self.signature = Signature(function)
-        self.template = Template(listed.uri_template)
+        try:
+            self.template = Template(listed.uri_template)
+        except BadTemplate as error:
+            raise RegistrationError(f"{self.signature.name}: {error}") from error
         have, want = set(self.template.names), set(self.signature.arguments.names)
         if have - want:
             raise RegistrationError(
-                f"The template {self.key!r} has {sorted(have - want)}, which its function lacks"
+                f"{self.signature.name} has no parameter for {_listed(have - want)} of the "
+                f"template {self.key!r}"
             )
-        if self.signature.arguments.required - have:
-            missing = sorted(self.signature.arguments.required - have)
+        if missing := self.signature.arguments.required - have:
             raise RegistrationError(
-                f"The function of {self.key!r} wants {missing}, which the template lacks"
+                f"{self.signature.name} wants {_listed(missing)}, which the template {self.key!r} "
+                "lacks; give it a default, or a place in the URI"
             )
 
 
@@ -63,7 +73,7 @@ class Resources:
         self,
         resources: Shelf[FunctionResource],
         templates: Shelf[FunctionTemplate],
-        context: Callable[[Call], Context],
+        context: MakeContext,
         threads: Threads,
         hints: CacheHints,
     ) -> None:
@@ -74,9 +84,10 @@ class Resources:
         self._hints = hints
 
     async def read(self, call: Call) -> Result:
-        uri: str = call.params.uri  # type: ignore[attr-defined]
-        found = await self._value(call, uri)
-        if isinstance(found, InputRequired):
+        params = call.params
+        assert isinstance(params, ReadResourceParams)
+        found = await self._find(call, params.uri)
+        if isinstance(found, (InputRequired, ReadResourceResult)):
             return found
         return ReadResourceResult(
             contents=found, ttl_ms=self._hints.ttl_ms, cache_scope=self._hints.scope
@@ -84,53 +95,59 @@ class Resources:
 
     async def contents(self, call: Call, uri: str) -> Sequence[ResourceContents]:
         """What `Context.read_resource` gives a handler."""
-        found = await self._value(call, uri)
+        found = await self._find(call, uri)
         if isinstance(found, InputRequired):
             raise RpcError(INVALID_PARAMS, f"{uri} asks for input, which a handler cannot give")
-        return found
+        return found.contents if isinstance(found, ReadResourceResult) else found
 
-    async def _value(self, call: Call, uri: str) -> list[ResourceContents] | InputRequired:
+    async def _find(self, call: Call, uri: str) -> _Found:
         resource = self.resources.get(uri)
         if resource is not None:
-            mime_type = resource.listed.mime_type
-            return _contents(uri, mime_type, await self._run(call, resource, ()))
+            values = resource.signature.arguments.from_strings({})
+            return await self._contents(call, resource, resource.listed.mime_type, uri, values)
         # Listed resources first, then templates in their order: the first that fits is the one.
+        misfit: BadArguments | None = None
         for template in self.templates:
-            values = template.template.match(uri)
-            if values is not None:
-                try:
-                    arguments = template.signature.arguments.from_strings(values)
-                except BadArguments as error:
-                    raise RpcError(INVALID_PARAMS, f"{uri}: {error}", {"uri": uri}) from None
-                mime_type = template.listed.mime_type
-                return _contents(uri, mime_type, await self._run(call, template, arguments))
+            found = template.template.match(uri)
+            if found is None:
+                continue
+            try:
+                values = template.signature.arguments.from_strings(found)
+            except BadArguments as error:
+                misfit = misfit or error
+                continue
+            return await self._contents(call, template, template.listed.mime_type, uri, values)
+        if misfit is not None:
+            raise RpcError(
+                INVALID_PARAMS, f"Resource not found: {uri}: {misfit}", {"uri": uri}
+            ) from None
         raise ResourceNotFound(uri)
 
-    async def _run(
-        self, call: Call, item: FunctionResource | FunctionTemplate, values: tuple[Any, ...]
-    ) -> Any:
-        signature = item.signature
-        if not values and signature.arguments.names:
-            values = signature.arguments.from_strings({})
-        args, named = signature.bind(values, lambda: self._context(call))
-        if signature.is_async:
-            return await item.function(*args, **named)
-        return await self._threads.run(call, item.function, *args, **named)
+    async def _contents(
+        self,
+        call: Call,
+        item: FunctionResource | FunctionTemplate,
+        mime_type: str | None,
+        uri: str,
+        values: tuple[Any, ...],
+    ) -> _Found:
+        value = await item.signature.answer(call, values, self._context, self._threads)
+        return _contents(uri, mime_type, value)
 
 
-def _contents(
-    uri: str, mime_type: str | None, value: Any
-) -> list[ResourceContents] | InputRequired:
-    if isinstance(value, InputRequired):
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(names))
+
+
+def _contents(uri: str, mime_type: str | None, value: Any) -> _Found:
+    if isinstance(value, (InputRequired, ReadResourceResult)):
         return value
-    if isinstance(value, ReadResourceResult):
-        return value.contents
     if isinstance(value, ResourceContents):
         return [value]
     if isinstance(value, (str, bytes)):
         return [ResourceContents.of(uri, value, mime_type)]
     if isinstance(value, list):
-        items: list[Any] = value  # type: ignore[reportUnknownVariableType]
+        items = cast("list[Any]", value)
         if items and all(isinstance(item, ResourceContents) for item in items):
             return items
     if value is None:

@@ -88,7 +88,7 @@ async def serve_http(
     Streams end before uvicorn waits for connections to, so that no open one delays the end. Port
     0 takes a free one. Raises `ConfigError` if the address cannot be listened on.
     """
-    import uvicorn  # noqa: PLC0415  kept out of programs that serve over stdio or not at all
+    import uvicorn  # kept out of programs that serve over stdio or not at all
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -133,7 +133,7 @@ def run_in_fast_loop(main: Coroutine[Any, Any, None]) -> None:
     """Run *main* under uvloop where there is one; Ctrl-C is an end, not an error."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if sys.platform != "win32":
-        import uvloop  # noqa: PLC0415  for HTTP only; pipes are as fast without it
+        import uvloop  # for HTTP only; pipes are as fast without it
 
         factory = uvloop.new_event_loop
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=factory) as runner:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar, overload
 
 from interlock.errors import METHOD_NOT_FOUND, RegistrationError, RpcError
 from interlock.protocol.call import Call, Handler, Middleware, stack
 from interlock.server.completion import Completer, Completions
 from interlock.server.context import Context
-from interlock.server.function import Function
+from interlock.server.function import Function, documentation, name_of
 from interlock.server.lifespan import Factory, Lifespan
 from interlock.server.prompts import FunctionPrompt, Prompts
 from interlock.server.resources import FunctionResource, FunctionTemplate, Resources
-from interlock.server.shelf import Shelf
+from interlock.server.shelf import UNCACHED, Shelf
 from interlock.server.subscriptions import Subscriptions
 from interlock.server.threads import WORKERS, Threads
-from interlock.server.tools import FunctionTool, Tools, describe, documentation
+from interlock.server.tools import Tools, describe
 from interlock.wire.content import ResourceContents
 from interlock.wire.lifecycle import (
     DiscoverResult,
@@ -24,6 +24,7 @@ from interlock.wire.lifecycle import (
     ListCapability,
     ResourcesCapability,
     ServerCapabilities,
+    SetLevelParams,
 )
 from interlock.wire.meta import (
     Annotations,
@@ -38,7 +39,6 @@ from interlock.wire.notices import Kind
 from interlock.wire.prompts import Prompt
 from interlock.wire.resources import Resource, ResourceTemplate
 from interlock.wire.tools import ToolAnnotations
-from interlock.wire.uri import Template
 from interlock.wire.versions import MODERN
 
 F = TypeVar("F", bound=Function)
@@ -68,7 +68,7 @@ class Server:
         middleware: Iterable[Middleware] = (),
         lifespan: Factory | None = None,
         page_size: int | None = None,
-        cache: CacheHints = CacheHints(),
+        cache: CacheHints = UNCACHED,
         workers: int = WORKERS,
     ) -> None:
         self.info = Implementation(
@@ -102,7 +102,7 @@ class Server:
             cache,
         )
         self.prompts = Prompts(shelf("prompts", "prompt", "prompts"), self._context, self._threads)
-        self.completions = Completions(self._can_complete, self._threads)
+        self.completions = Completions(self._arguments_of, self._threads)
         self._routes: dict[str, Handler] = {
             INITIALIZE: self._initialize,
             DISCOVER: self._discover,
@@ -129,6 +129,8 @@ class Server:
     @overload
     def tool(
         self,
+        function: None = None,
+        /,
         *,
         name: str | None = None,
         title: str | None = None,
@@ -151,13 +153,9 @@ class Server:
         arguments are still decoded into the function's own types. Raise `ToolError` to tell the
         model what went wrong; any other exception is masked.
         """
-        icons = options.pop("icons", None)
 
         def register(function: F) -> F:
-            tool = describe(function, **options)
-            if icons:
-                tool.listed.icons = list(icons)
-            self.tools.shelf.add(tool)
+            self.tools.shelf.add(describe(function, **options))
             return function
 
         return register(function) if function is not None else register
@@ -181,12 +179,12 @@ class Server:
         to their types. Variables never match `..` or an encoded slash unless written `{+path}`,
         and `..` not even then.
         """
-        if callable(uri):
+        if not isinstance(uri, str):  # pyright: ignore[reportUnnecessaryIsInstance]  for callers without types
             raise RegistrationError("@server.resource needs a URI: @server.resource('scheme://…')")
 
         def register(function: F) -> F:
             common: dict[str, Any] = {
-                "name": name or getattr(function, "__name__", uri),
+                "name": name or name_of(function),
                 "title": title,
                 "description": description or documentation(function),
                 "mime_type": mime_type,
@@ -194,8 +192,9 @@ class Server:
                 "icons": list(icons) if icons else None,
                 "meta": meta,
             }
-            if Template(uri).literal:
-                self.resources.resources.add(FunctionResource(function, Resource(uri=uri, **common)))
+            if "{" not in uri:
+                listed = Resource(uri=uri, **common)
+                self.resources.resources.add(FunctionResource(function, listed))
             else:
                 template = ResourceTemplate(uri_template=uri, **common)
                 self.resources.templates.add(FunctionTemplate(function, template))
@@ -208,6 +207,8 @@ class Server:
     @overload
     def prompt(
         self,
+        function: None = None,
+        /,
         *,
         name: str | None = None,
         title: str | None = None,
@@ -226,7 +227,7 @@ class Server:
         def register(function: F) -> F:
             icons = options.get("icons")
             prompt = Prompt(
-                name=options.get("name") or getattr(function, "__name__", "prompt"),
+                name=options.get("name") or name_of(function),
                 title=options.get("title"),
                 description=options.get("description") or documentation(function),
                 icons=list(icons) if icons else None,
@@ -240,7 +241,8 @@ class Server:
     def completer(self, reference: str, argument: str) -> Callable[[Completer], Completer]:
         """Complete *argument* of the prompt or URI template *reference* with a function.
 
-        It takes what was typed and the arguments already filled in, and gives values, best first.
+        It takes what was typed and, if it has a second parameter, the arguments already filled in,
+        and gives values, best first; clients are sent a hundred at most.
         """
 
         def register(completer: Completer) -> Completer:
@@ -281,9 +283,10 @@ class Server:
         await self._lifespan.start()
 
     async def stop(self) -> None:
-        """End subscriptions and close the lifespan."""
-        self.subscriptions.end()
-        await self._lifespan.stop()
+        """Close the lifespan, and end subscriptions, once nobody serves the server any more."""
+        if await self._lifespan.stop():
+            self.subscriptions.end()
+            self._threads.stop()
 
     @property
     def capabilities(self) -> ServerCapabilities:
@@ -299,7 +302,7 @@ class Server:
             logging={},
         )
 
-    def _route(self, call: Call) -> Any:
+    def _route(self, call: Call) -> Awaitable[Result]:
         handler = self._routes.get(call.row.name)
         if handler is None:
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {call.row.name}")
@@ -329,11 +332,12 @@ class Server:
             raise RpcError(METHOD_NOT_FOUND, "This server completes nothing")
         return await self.completions.complete(call)
 
-    def _can_complete(self, reference: str) -> bool:
-        return (
-            self.prompts.shelf.get(reference) is not None
-            or self.resources.templates.get(reference) is not None
-        )
+    def _arguments_of(self, reference: str) -> Iterable[str] | None:
+        prompt = self.prompts.shelf.get(reference)
+        if prompt is not None:
+            return prompt.signature.arguments.names
+        template = self.resources.templates.get(reference)
+        return template.template.names if template is not None else None
 
     def _context(self, call: Call) -> Context:
         return Context(call, self._read, self._lifespan.state)
@@ -347,6 +351,8 @@ async def _done(call: Call) -> EmptyResult:
 
 
 async def _set_level(call: Call) -> EmptyResult:
+    params = call.params
+    assert isinstance(params, SetLevelParams)
     if call.session is not None:
-        call.session.set_level(call.params.level)  # type: ignore[attr-defined]
+        call.session.set_level(params.level)
     return EmptyResult()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from interlock.errors import INVALID_PARAMS, RegistrationError, RpcError
 from interlock.protocol.call import Call
@@ -29,6 +29,9 @@ class Component(Protocol):
 
 C = TypeVar("C", bound=Component)
 
+UNCACHED: Final = CacheHints()
+"""What clients are told unless a server says otherwise: keep nothing."""
+
 
 class Shelf(Generic[C]):
     """One kind of component, in the order they were added.
@@ -43,7 +46,7 @@ class Shelf(Generic[C]):
         noun: str,
         *,
         page_size: int | None = None,
-        hints: CacheHints = CacheHints(),
+        hints: CacheHints = UNCACHED,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.noun = noun
@@ -111,6 +114,8 @@ class Shelf(Generic[C]):
     def _after(self, cursor: str) -> int:
         # A cursor is the key of the last entry seen, so a page survives changes before it.
         try:
+            if self._page_size is None:
+                raise ValueError("there is one page")
             key = base64.urlsafe_b64decode(cursor.encode()).decode()
             return list(self._items).index(key) + 1
         except (binascii.Error, UnicodeError, ValueError):

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import re
 import secrets
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
 
-from msgspec import Raw
+import msgspec
+from msgspec import UNSET, Raw
 
 from interlock.errors import INVALID_PARAMS, RegistrationError, RpcError, ToolError
 from interlock.protocol.call import Call
-from interlock.server.context import Context
-from interlock.server.function import BLOCKS, BadArguments, Function, Signature, structured, wrapped
+from interlock.server.function import (
+    BLOCKS,
+    Function,
+    MakeContext,
+    Signature,
+    documentation,
+    given_up,
+)
+from interlock.server.function import structured as _structure
+from interlock.server.older import as_known
+from interlock.server.shape import BadArguments, wrapped
 from interlock.server.shelf import Shelf
 from interlock.server.threads import Threads
 from interlock.wire.content import Text
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import encode
-from interlock.wire.meta import Result
-from interlock.wire.tools import CallToolResult, Tool, ToolAnnotations
+from interlock.wire.meta import Icon, Result
+from interlock.wire.tools import CallToolParams, CallToolResult, Tool, ToolAnnotations
 
 log: Final = logging.getLogger("interlock.tools")
 
@@ -33,81 +42,85 @@ class FunctionTool:
     """A function that can be called as a tool."""
 
     def __init__(
-        self, function: Function, listed: Tool, signature: Signature, *, structure: bool
+        self,
+        listed: Tool,
+        signature: Signature,
+        *,
+        output: Callable[[Any], bytes] | None = None,
+        wrap: bool = False,
     ) -> None:
+        """*output* encodes what the function returns as structured content, *wrap* puts it into
+        `{"result": …}`; None sends content only.
+        """
         self.listed = listed
         self.key = listed.name
-        self.function = function
+        self.function = signature.function
         self._signature = signature
         self._bind = signature.arguments.from_json
-        # A function of positional parameters and no Context is called with its tuple as it is.
-        self._plain = signature.is_async and signature.context < 0 and not signature.keyword_names
-        self._output: Callable[[Any], bytes] | None = None
-        self._wrap = False
-        found = structured(signature) if structure else None
-        if found is not None:
-            output, self._wrap = found
-            self._output = output.encode
-            listed.output_schema = wrapped(output.schema) if self._wrap else output.schema
-        elif structure and listed.output_schema is not None:
-            self._output = encode
+        self._plain = signature.plain
+        self._output = output
+        self._wrap = wrap
 
-    async def run(self, call: Call, context: Callable[[Call], Context], threads: Threads) -> Result:
+    async def run(self, call: Call, context: MakeContext, threads: Threads) -> Result:
+        params = call.params
+        assert isinstance(params, CallToolParams)
         try:
-            values = self._bind(call.params.arguments)  # type: ignore[attr-defined]
-        except BadArguments as error:
-            return failed(f"Invalid arguments for {self.key}: {error}")
-        try:
+            values = self._bind(params.arguments)
             if self._plain:
                 value = await self.function(*values)
             else:
-                signature = self._signature
-                args, named = signature.bind(values, lambda: context(call))
-                if signature.is_async:
-                    value = await self.function(*args, **named)
-                else:
-                    value = await threads.run(call, self.function, *args, **named)
-            return self._result(value)
+                value = await self._signature.run(call, values, context, threads)
+            return self._result(call, value)
+        except BadArguments as error:
+            return failed(f"Invalid arguments for {self.key}: {error}")
         except ToolError as error:
             return failed(str(error) or type(error).__name__)
         except RpcError:
             raise
-        except Exception:
+        except BaseException as error:
             # The spec wants what fails inside a tool as a result the model can see, not as a
             # protocol error; its text was not written for a model, so it gets a number to quote.
+            if given_up(error):
+                raise
             incident = secrets.token_hex(4)
             log.exception("tool %s failed (incident %s)", self.key, incident)
             return failed(f"{self.key} failed unexpectedly (incident {incident})")
 
-    def _result(self, value: Any) -> Result:
-        if type(value) is str and self._output is None:
-            return CallToolResult(content=[Text(text=value)])
-        if isinstance(value, (CallToolResult, InputRequired)):
+    def _result(self, call: Call, value: Any) -> Result:
+        output = self._output
+        if output is None:
+            if type(value) is str:
+                return CallToolResult(content=[Text(text=value)])
+            if isinstance(value, CallToolResult):
+                return _as_known(call, value)
+            if isinstance(value, InputRequired):
+                return value
+            return _as_known(call, CallToolResult(content=_content(value)))
+        if isinstance(value, CallToolResult):
+            return _as_known(call, value)
+        if isinstance(value, InputRequired):
             return value
-        if self._output is not None:
-            body = self._output(value)
-            text = value if type(value) is str else body.decode()
-            if self._wrap:
-                body = b'{"result":%b}' % body
-            return CallToolResult(content=[Text(text=text)], structured_content=Raw(body))
-        return CallToolResult(content=_content(value))
+        body = output(value)
+        text = value if type(value) is str else body.decode()
+        if self._wrap:
+            body = b'{"result":%b}' % body
+        return CallToolResult(content=[Text(text=text)], structured_content=Raw(body))
 
 
 class Tools:
     """The shelf of tools, and the way of a call to one of them."""
 
-    def __init__(
-        self, shelf: Shelf[FunctionTool], context: Callable[[Call], Context], threads: Threads
-    ) -> None:
+    def __init__(self, shelf: Shelf[FunctionTool], context: MakeContext, threads: Threads) -> None:
         self.shelf = shelf
         self._context = context
         self._threads = threads
 
     async def call(self, call: Call) -> Result:
-        name = call.params.name  # type: ignore[attr-defined]
-        tool = self.shelf.get(name)
+        params = call.params
+        assert isinstance(params, CallToolParams)
+        tool = self.shelf.get(params.name)
         if tool is None:
-            raise RpcError(INVALID_PARAMS, f"Unknown tool: {name!r}")
+            raise RpcError(INVALID_PARAMS, f"Unknown tool: {params.name[:100]!r}")
         return await tool.run(call, self._context, self._threads)
 
 
@@ -118,6 +131,7 @@ def describe(
     title: str | None = None,
     description: str | None = None,
     annotations: ToolAnnotations | None = None,
+    icons: Sequence[Icon] | None = None,
     input_schema: dict[str, Any] | None = None,
     output_schema: dict[str, Any] | None = None,
     meta: dict[str, Any] | None = None,
@@ -128,23 +142,39 @@ def describe(
     name = name or signature.name
     if not NAME.fullmatch(name):
         raise RegistrationError(
-            f"{name!r} cannot be a tool's name: 1 to 64 of A-Z a-z 0-9 _ - . / are expected"
+            f"{name!r} cannot be a tool's name: 1 to 64 of A-Z a-z 0-9 _ - . / are expected; "
+            "give another with name=…"
         )
+    if signature.returns is bytes:
+        raise RegistrationError(
+            f"{name} returns bytes, and a model cannot know what they are: return Image.of(…), "
+            "Audio.of(…) or an EmbeddedResource"
+        )
+    if input_schema is not None and input_schema.get("type") != "object":
+        raise RegistrationError(f"{name}: input_schema must have 'type': 'object' at its root")
+    if output_schema is not None and not structured:
+        raise RegistrationError(
+            f"{name}: an output_schema promises structured content, which structured=False forbids"
+        )
+    found = _structure(signature) if structured else None
+    output = found[0].encode if found is not None else None
+    wrap = found[1] if found is not None else False
+    if output_schema is not None:
+        wrap = output_schema.get("type") != "object"
+        output = output or encode
+    elif found is not None:
+        output_schema = found[0].schema
     listed = Tool(
         name=name,
         title=title,
         description=description or documentation(function),
         input_schema=input_schema or signature.arguments.schema,
-        output_schema=output_schema,
+        output_schema=wrapped(output_schema) if output_schema and wrap else output_schema,
         annotations=annotations,
+        icons=list(icons) if icons else None,
         meta=meta,
     )
-    return FunctionTool(function, listed, signature, structure=structured)
-
-
-def documentation(function: Function) -> str | None:
-    """A function's docstring without its indentation."""
-    return inspect.getdoc(function)
+    return FunctionTool(listed, signature, output=output, wrap=wrap)
 
 
 def failed(text: str) -> CallToolResult:
@@ -154,13 +184,28 @@ def failed(text: str) -> CallToolResult:
 def _content(value: Any) -> list[Any]:
     if value is None:
         return []
+    if isinstance(value, str):
+        return [Text(text=value)]
     if isinstance(value, BLOCKS):
         return [value]
     if isinstance(value, (list, tuple)):
-        items: list[Any] = list(value)  # type: ignore[reportUnknownArgumentType]
+        items = list(cast("Sequence[Any]", value))
         if items and all(isinstance(item, (str, *BLOCKS)) for item in items):
             return [Text(text=item) if isinstance(item, str) else item for item in items]
-    if isinstance(value, str):
-        return [Text(text=value)]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError("a tool returned bytes; return Image.of(…), Audio.of(…) or the like")
     return [Text(text=encode(value).decode())]
 
+
+def _as_known(call: Call, result: CallToolResult) -> CallToolResult:
+    """*result* with what the caller's revision knows: nothing newer than it goes out."""
+    revision = call.envelope.revision
+    if revision.modern:
+        return result
+    content = as_known(revision, result.content)
+    structured = result.structured_content
+    if structured is not UNSET and not encode(structured).startswith(b"{"):
+        structured = UNSET  # Up to 2025-11-25 it is an object; the text says the same.
+    if content is result.content and structured is result.structured_content:
+        return result
+    return msgspec.structs.replace(result, content=content, structured_content=structured)
