@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,10 +21,10 @@ from interlock.errors import (
 )
 from interlock.gateway.catalog import Catalog, Found
 from interlock.gateway.config import Config
-from interlock.gateway.names import public_uri
+from interlock.gateway.names import SEPARATOR, public_uri
 from interlock.gateway.relay import Relay
 from interlock.gateway.supervisor import State
-from interlock.gateway.upstream import Status, Upstream
+from interlock.gateway.upstream import CALL_WAITS, Status, Upstream
 from interlock.protocol.call import Call, Handler
 from interlock.server.subscriptions import Subscriptions
 from interlock.transport.warden import Warden
@@ -138,14 +139,14 @@ class Gateway:
 
     async def _call(self, call: Call) -> Result:
         name: str = call.params.name  # type: ignore[attr-defined]
-        found = self.catalog.tool(name)
+        found = self.catalog.tool(name) or await self._later(self.catalog.tool, name)
         if found is None:
             raise RpcError(INVALID_PARAMS, f"Unknown tool: {name!r}{self._hint(name)}")
         return await self._relay(found, call.with_members(name=found.name), call)
 
     async def _get(self, call: Call) -> Result:
         name: str = call.params.name  # type: ignore[attr-defined]
-        found = self.catalog.prompt(name)
+        found = self.catalog.prompt(name) or await self._later(self.catalog.prompt, name)
         if found is None:
             raise RpcError(INVALID_PARAMS, f"Unknown prompt: {name!r}{self._hint(name)}")
         return await self._relay(found, call.with_members(name=found.name), call)
@@ -228,12 +229,27 @@ class Gateway:
             self.subscriptions.changed(kind)
         return changed
 
+    async def _later(self, find: Callable[[str], Found | None], name: str) -> Found | None:
+        """What *name* leads to once its server has started for the first time, if it soon does."""
+        upstream = self._owner(name)
+        if upstream is None or upstream.settled.is_set():
+            return None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CALL_WAITS):
+                await upstream.settled.wait()
+        return find(name)
+
     def _hint(self, name: str) -> str:
-        """Why a name may be missing although it was there, or should be."""
-        for upstream in self._upstreams.values():
-            if name.startswith(f"{upstream.prefix}__") and upstream.state is not State.RUNNING:
-                return f"; its server {upstream.name!r} is {upstream.state}"
-        return ""
+        """Why a name is missing that may have been there, or may come."""
+        upstream = self._owner(name)
+        if upstream is None or upstream.state is State.RUNNING:
+            return ""
+        return f"; its server {upstream.name!r} is {upstream.state}"
+
+    def _owner(self, name: str) -> Upstream | None:
+        """The server whose name a public name begins with."""
+        head = name.partition(SEPARATOR)[0]
+        return next((u for u in self._upstreams.values() if u.prefix == head), None)
 
 
 _CAPABILITIES: Final = ServerCapabilities(

@@ -65,7 +65,8 @@ async def grow(name: str) -> str:
 @server.tool
 async def complain(text: str, ctx: Context) -> str:
     """Write to stderr, and to the client's log."""
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
     await ctx.warning(text)
     return "said"
 

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import UNSET
 
-from interlock.errors import INVALID_REQUEST
+from interlock.errors import INTERNAL_ERROR, INVALID_REQUEST
 from interlock.protocol.call import Call, Principal, Service
 from interlock.protocol.dispatch import Dispatch, Refusal, admit
 from interlock.transport.http.guards import BODY_LIMIT, LOOPBACK, Guards, Head, Rejection
@@ -64,6 +64,7 @@ class App:
         self._dispatch = Dispatch(service)
         self._started: asyncio.Future[None] | None = None
         self._streams: set[asyncio.Task[Any]] = set()
+        self._closing = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,6 +78,9 @@ class App:
             if inner.rstrip("/") != self.path and not (root and inner in ("", "/")):
                 await _refuse(send, 404, f"Nothing is served at {path}; MCP is at {self.path}")
                 return
+        if self._closing:
+            await _refuse(send, 503, "The server is shutting down", _LAST)
+            return
         if self._started is None or not self._started.done():
             await self.start()
         head = self.guards.inspect(scope["headers"])
@@ -96,6 +100,7 @@ class App:
 
     async def start(self) -> None:
         """Start the service, once; requests do it where nobody else did."""
+        self._closing = False
         if self._started is not None and self._started.done() and self._started.exception():
             self._started = None
         if self._started is None:
@@ -111,7 +116,8 @@ class App:
             await asyncio.shield(self._started)
 
     def close(self) -> None:
-        """End sessions, streams and calls that still run. Nothing is answered after it."""
+        """End sessions, streams and calls that still run, and refuse what comes after."""
+        self._closing = True
         self.sessions.close()
         for task in list(self._streams):
             task.cancel()
@@ -193,12 +199,15 @@ class App:
         try:
             answer, status = await _attended(self._dispatch.respond(call), attendance.begin)
         except asyncio.CancelledError:
-            if not attendance.expected:
+            if not attendance.expected and not self._closing:
                 raise
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()
-            if not attendance.left:
+            if self._closing and not attendance.left:
+                last = failure(call.id, INTERNAL_ERROR, "The server is shutting down")
+                await reply.finish(last, 503)
+            elif not attendance.left:
                 await reply.abandon()
             return
         finally:
@@ -407,6 +416,7 @@ class _Attendance:
             self._task.cancel()
 
 
+_LAST: Final[list[Header]] = [(b"connection", b"close")]
 _ALLOW: Final[list[Header]] = [(b"allow", b"POST, GET, DELETE, OPTIONS")]
 
 

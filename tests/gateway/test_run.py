@@ -1,0 +1,170 @@
+"""A gateway as a process: found by others, gone within a second, and never an orphan behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from interlock import Client
+from interlock.client.target import Url
+from interlock.errors import ConfigError
+from interlock.gateway.config import load
+from interlock.gateway.gateway import Gateway
+from interlock.gateway.run import STATE, find_running, serve_gateway
+
+SERVERS = Path(__file__).parent / "servers"
+# Ends with its stdin, but has a child that ignores every polite way to ask and holds no pipe.
+STUBBORN = """
+import os, signal, subprocess, sys
+child = subprocess.Popen([sys.executable, "-I", "-S", "-c", (
+    "import signal, time\\n"
+    "for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):\\n"
+    "    signal.signal(number, signal.SIG_IGN)\\n"
+    "time.sleep(120)\\n"
+)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+os.environ["CHILD"] = str(child.pid)
+from interlock import Server, run
+server = Server("stubborn")
+@server.tool
+async def pids() -> list[int]:
+    return [os.getpid(), child.pid]
+run(server)
+"""
+
+
+def write_config(folder: Path) -> None:
+    busy = {"command": sys.executable, "args": [str(SERVERS / "busy.py")]}
+    stubborn = {"command": sys.executable, "args": ["-c", STUBBORN]}
+    config = {"mcpServers": {"busy": busy, "stubborn": stubborn}}
+    (folder / ".mcp.json").write_text(json.dumps(config))
+
+
+@asynccontextmanager
+async def door(folder: Path) -> AsyncIterator[tuple[subprocess.Popen[str], str]]:
+    process = subprocess.Popen(
+        [sys.executable, str(SERVERS / "door.py"), str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        url = await asyncio.to_thread(process.stdout.readline)
+        assert url, "the gateway ended before it listened"
+        yield process, url.strip()
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+async def pids_behind(url: str) -> list[int]:
+    async with Client(url) as client:
+        busy = (await client.call_tool("busy__pid")).structured["result"]
+        stubborn = (await client.call_tool("stubborn__pids")).structured["result"]
+    return [busy, *stubborn]
+
+
+def end_of(pid: int) -> int | None:
+    """A descriptor that becomes readable when *pid* has ended; None if it has already."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+def all_end(descriptors: list[int | None], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    waiting = [descriptor for descriptor in descriptors if descriptor is not None]
+    try:
+        for descriptor in waiting:
+            left = max(deadline - time.monotonic(), 0)
+            if not select.select([descriptor], [], [], left)[0]:
+                return False
+        return True
+    finally:
+        for descriptor in waiting:
+            os.close(descriptor)
+
+
+async def test_ctrl_c_ends_everything_within_a_second(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    async with door(tmp_path) as (process, url):
+        ends = [end_of(pid) for pid in await pids_behind(url)]
+        # Open streams must not hold it up: a legacy session's, and a modern subscription.
+        async with (
+            Client(url, revision="legacy", on_change=lambda _: None),
+            Client(url, revision="modern", on_change=lambda _: None),
+        ):
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            assert await asyncio.to_thread(process.wait, 3) == 0
+            assert all_end(ends, 1)
+            assert time.monotonic() - began < 1.0
+    assert not (tmp_path / STATE).exists()
+
+
+async def test_killing_the_gateway_twenty_times_leaves_no_process(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    for _ in range(20):
+        async with door(tmp_path) as (process, url):
+            ends = [end_of(pid) for pid in await pids_behind(url)]
+            process.kill()
+            process.wait()
+            assert await asyncio.to_thread(all_end, ends, 3)
+
+
+async def test_a_running_gateway_is_found_and_a_killed_one_is_not(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    assert find_running(tmp_path) is None
+    async with door(tmp_path) as (process, url):
+        running = find_running(tmp_path)
+        assert running is not None
+        assert (running.url, running.pid) == (url, process.pid)
+        assert running.control not in repr(running)
+        assert stat.S_IMODE((tmp_path / STATE).stat().st_mode) == 0o600
+        process.kill()
+        process.wait()
+        assert (tmp_path / STATE).exists()
+        assert find_running(tmp_path) is None
+
+
+async def test_the_operator_sees_and_restarts_servers(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    async with door(tmp_path) as (_, url):
+        before = (await pids_behind(url))[0]
+        running = find_running(tmp_path)
+        assert running is not None
+        async with Client(Url(running.control)) as operator:
+            status = (await operator.call_tool("status")).structured["result"]
+            assert [s["name"] for s in status] == ["busy", "stubborn"]
+            assert {s["state"] for s in status} == {"running"}
+            assert status[0]["tools"] == 7
+            assert status[0]["tokens"] > 0
+            result = await operator.call_tool("restart", {"server_name": "busy"})
+            assert result.structured["state"] == "running"
+            assert "no server 'x'" in (
+                await operator.call_tool("restart", {"server_name": "x"})
+            ).text
+        assert (await pids_behind(url))[0] != before
+
+
+async def test_a_port_in_use_is_said_before_any_server_starts(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    async with door(tmp_path) as (_, url):
+        port = int(url.split(":")[2].split("/")[0])
+        gateway = Gateway(load(tmp_path / ".mcp.json", os.environ))
+        with pytest.raises(ConfigError, match=f"127.0.0.1:{port}; choose another"):
+            await serve_gateway(gateway, tmp_path, port=port)
+        assert [status.state for status in gateway.status()] == ["idle", "idle"]
+        assert find_running(tmp_path) is not None
