@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def busy() -> dict[str, Any]:
 @asynccontextmanager
 async def gateway_over(
     folder: Path, servers: dict[str, Any], heard: Callable[[str, str, str], None] | None = None
-) -> AsyncIterator[Gateway]:
+) -> AsyncGenerator[Gateway]:
     path = folder / ".mcp.json"
     path.write_text(json.dumps({"mcpServers": servers}))
     gateway = Gateway(load(path, os.environ), on_event=heard)

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def write_config(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def door(folder: Path) -> AsyncIterator[tuple[subprocess.Popen[str], str]]:
+async def door(folder: Path) -> AsyncGenerator[tuple[subprocess.Popen[str], str]]:
     process = subprocess.Popen(
         [sys.executable, str(SERVERS / "door.py"), str(folder)], stdout=subprocess.PIPE, text=True
     )
@@ -153,9 +153,9 @@ async def test_the_operator_sees_and_restarts_servers(tmp_path: Path) -> None:
             assert status[0]["tokens"] > 0
             result = await operator.call_tool("restart", {"server_name": "busy"})
             assert result.structured["state"] == "running"
-            assert "no server 'x'" in (
-                await operator.call_tool("restart", {"server_name": "x"})
-            ).text
+            assert (
+                "no server 'x'" in (await operator.call_tool("restart", {"server_name": "x"})).text
+            )
         assert (await pids_behind(url))[0] != before
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -37,10 +37,14 @@ from interlock.wire.lifecycle import (
     ListCapability,
     ResourcesCapability,
     ServerCapabilities,
+    SetLevelParams,
 )
 from interlock.wire.meta import EmptyResult, Implementation, RawResult, Result, members
 from interlock.wire.methods import DISCOVER, INITIALIZE, LISTEN, PING
 from interlock.wire.notices import Kind
+from interlock.wire.prompts import GetPromptParams
+from interlock.wire.resources import ReadResourceParams
+from interlock.wire.tools import CallToolParams
 from interlock.wire.versions import MODERN
 
 FIRST_LIST_SECONDS: Final = 10.0
@@ -131,28 +135,32 @@ class Gateway:
 
     # The data plane.
 
-    def _route(self, call: Call) -> Any:
+    def _route(self, call: Call) -> Awaitable[Result]:
         handler = self._routes.get(call.row.name)
         if handler is None:
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {call.row.name}")
         return handler(call)
 
-    async def _call(self, call: Call) -> Result:
-        name: str = call.params.name  # type: ignore[attr-defined]
-        found = self.catalog.tool(name) or await self._later(self.catalog.tool, name)
+    # Not async: a frame that only waits for the next costs each call two steps more.
+    def _call(self, call: Call) -> Awaitable[Result]:
+        assert isinstance(call.params, CallToolParams)
+        name = call.params.name
+        found = self.catalog.tool(name)
         if found is None:
-            raise RpcError(INVALID_PARAMS, f"Unknown tool: {name!r}{self._hint(name)}")
-        return await self._relay(found, call.with_members(name=found.name), call)
+            return self._relay_later("tool", self.catalog.tool, name, call)
+        return self._relay(found, call.with_members(name=found.name), call)
 
-    async def _get(self, call: Call) -> Result:
-        name: str = call.params.name  # type: ignore[attr-defined]
-        found = self.catalog.prompt(name) or await self._later(self.catalog.prompt, name)
+    def _get(self, call: Call) -> Awaitable[Result]:
+        assert isinstance(call.params, GetPromptParams)
+        name = call.params.name
+        found = self.catalog.prompt(name)
         if found is None:
-            raise RpcError(INVALID_PARAMS, f"Unknown prompt: {name!r}{self._hint(name)}")
-        return await self._relay(found, call.with_members(name=found.name), call)
+            return self._relay_later("prompt", self.catalog.prompt, name, call)
+        return self._relay(found, call.with_members(name=found.name), call)
 
     async def _read(self, call: Call) -> Result:
-        uri: str = call.params.uri  # type: ignore[attr-defined]
+        assert isinstance(call.params, ReadResourceParams)
+        uri = call.params.uri
         found = self.catalog.uri(uri)
         if found is None:
             raise ResourceNotFound(uri)
@@ -229,15 +237,20 @@ class Gateway:
             self.subscriptions.changed(kind)
         return changed
 
-    async def _later(self, find: Callable[[str], Found | None], name: str) -> Found | None:
-        """What *name* leads to once its server has started for the first time, if it soon does."""
+    async def _relay_later(
+        self, noun: str, find: Callable[[str], Found | None], name: str, call: Call
+    ) -> Result:
+        """Relay a call to a name that is not known, if its server is only about to start."""
         upstream = self._owner(name)
-        if upstream is None or upstream.settled.is_set():
-            return None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CALL_WAITS):
-                await upstream.settled.wait()
-        return find(name)
+        found: Found | None = None
+        if upstream is not None and not upstream.settled.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CALL_WAITS):
+                    await upstream.settled.wait()
+            found = find(name)
+        if found is None:
+            raise RpcError(INVALID_PARAMS, f"Unknown {noun}: {name!r}{self._hint(name)}")
+        return await self._relay(found, call.with_members(name=found.name), call)
 
     def _hint(self, name: str) -> str:
         """Why a name is missing that may have been there, or may come."""
@@ -268,7 +281,8 @@ async def _done(call: Call) -> EmptyResult:
 
 async def _set_level(call: Call) -> EmptyResult:
     if call.session is not None:
-        call.session.set_level(call.params.level)  # type: ignore[attr-defined]
+        assert isinstance(call.params, SetLevelParams)
+        call.session.set_level(call.params.level)
     return EmptyResult()
 
 

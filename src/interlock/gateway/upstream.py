@@ -160,15 +160,15 @@ class Upstream:
             capabilities, level = theirs.capabilities, level or "info"
         call.envelope = Envelope(theirs.revision, theirs.client, capabilities, level)
         call.patience = self._patience
-        relays, outlet = self._relays, call.outlet
-        relays[id(outlet)] = outlet
+        relays, key = self._relays, id(call)
+        relays[key] = call.outlet
         try:
             return await link.handle(call)
         except (ConnectFailed, HttpError) as error:
             connected.doubt(error)
             raise
         finally:
-            del relays[id(outlet)]
+            del relays[key]
 
     def status(self, counts: dict[str, int], tokens: int) -> Status:
         supervised = self._supervised
