@@ -11,6 +11,13 @@ from typing import Any, Final
 from interlock.cli.problem import USAGE, Problem, meant
 
 _SCALARS: Final = ("null", "boolean", "integer", "number")
+_SAID: Final = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "object": "an object",
+}
 _DEEP: Final = 8
 """References and alternatives followed one inside the other; a schema may lead back to itself."""
 _TRUTHS: Final = {"true": True, "yes": True, "false": False, "no": False}
@@ -127,7 +134,7 @@ class _Reader:
                 return value
         if "string" in types:
             return text
-        expected = " or ".join(sorted(types - {"null"}))
+        expected = " or ".join(_SAID.get(kind, kind) for kind in sorted(types - {"null"}))
         hint = ""
         if types & {"array", "object"}:
             form = "[1, 2]" if "array" in types else '{"a": 1}'

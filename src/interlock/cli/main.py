@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 import traceback
 from typing import Any, Final
@@ -98,10 +97,6 @@ def outcome(args: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         say("Interrupted.")
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read stdout has enough (`| head`). What Python would still flush goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except InterlockError as error:
         Problem(str(error)).tell()
         if isinstance(error, ConfigError):

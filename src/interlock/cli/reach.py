@@ -164,9 +164,10 @@ async def status(gateway: Running) -> list[Status]:
 def not_running(one: Status) -> Problem:
     """That a server does not run, why, and its last words."""
     told = one.error or "It has not said why."
+    state = "did not start" if one.revision is None else f"does not run ({one.state})"
     return Problem(
-        f"The server {one.name!r} does not run ({one.state}).",
-        *told.splitlines(),
+        f"The server {one.name!r} {state}.",
+        *told.removeprefix(f"server {one.name!r} ").splitlines(),
         # The error of a program that exited ends with these lines already.
         *(f"stderr: {line}" for line in one.stderr[-3:] if line not in told),
         f"It is started as: {one.where}",

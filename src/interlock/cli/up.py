@@ -1,0 +1,173 @@
+"""`interlock up`: the gateway, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.live import Live
+
+from interlock.cli.command import Command, common, json_output
+from interlock.cli.problem import NOTHING, Problem
+from interlock.cli.reach import START_SECONDS, config_option, configured, running, some
+from interlock.cli.story import clock, event
+from interlock.cli.table import console, servers
+from interlock.cli.terminal import put
+from interlock.gateway.config import Config
+from interlock.gateway.gateway import Gateway
+from interlock.gateway.run import PORT, Running, serve_gateway
+from interlock.server.run import run_in_fast_loop
+
+
+@click.command(
+    "up",
+    cls=Command,
+    help="""Start the servers that are configured for this folder, keep them running, and serve all
+that they offer behind one endpoint, until Ctrl-C.
+
+A server that ends is started again; one that cannot start does not hurt the others. While it runs,
+the other commands in this folder go through it.
+
+--json prints a line of JSON for each thing that happens, among them "listening" with the endpoint,
+and "ready" with all servers once each runs or has failed.""",
+    examples=(
+        ("interlock up", "Serve .mcp.json at http://127.0.0.1:4777/mcp."),
+        ("interlock up --config team.json --port 4778", "Another file, another port."),
+    ),
+)
+@config_option
+@click.option("--host", default="127.0.0.1", help="The address to listen on.  [127.0.0.1]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    default=PORT,
+    help=f"The port to listen on; 0 takes a free one.  [{PORT}]",
+)
+@json_output
+@common
+def command(path: Path, host: str, port: int, as_json: bool) -> None:
+    config = configured(path)
+    some(config)
+    run_in_fast_loop(up(config, host, port, as_json=as_json))
+
+
+async def up(config: Config, host: str, port: int, *, as_json: bool = False) -> None:
+    """Serve *config* until SIGINT or SIGTERM, and print how it goes."""
+    already = await running(config)
+    if already is not None:
+        raise Problem(
+            f"A gateway already runs for this folder: {already.url} (process {already.pid}).",
+            "Use that one, or end it first: Ctrl-C where it runs.",
+            code=NOTHING,
+        )
+    board = _JsonBoard() if as_json else _Board(config)
+    gateway = Gateway(config, on_event=board.happened)
+    announcing: list[asyncio.Task[None]] = []
+
+    def ready(running: Running) -> None:
+        announcing.append(asyncio.create_task(board.announce(gateway, running)))
+
+    try:
+        await serve_gateway(
+            gateway,
+            config.path.resolve().parent,
+            host=host,
+            port=port,
+            config=str(config.path.resolve()),
+            ready=ready,
+        )
+    except OSError as error:
+        raise Problem(
+            f"{error.filename or config.path.parent} cannot be written: {error.strerror}.",
+            "A running gateway leaves its address there, for the other commands to find it.",
+            code=NOTHING,
+        ) from None
+    finally:
+        for task in announcing:
+            task.cancel()
+        board.close()
+
+
+class _Board:
+    """For a person: a table that fills as servers start, then a line for each event."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._console = console()
+        self._gateway: Gateway | None = None
+        self._live: Live | None = None
+        self._settled = False
+        self._last: dict[str, str] = {}
+        """What was last said of each server: the same again is no news."""
+
+    async def announce(self, gateway: Gateway, running: Running) -> None:
+        self._gateway = gateway
+        _put(f"Listening at {running.url}\n")
+        # Only a terminal can have its lines replaced; elsewhere the table comes once, when it is full.
+        if sys.stdout.isatty():
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        await gateway.settled(START_SECONDS)
+        if self._live is None:
+            with self._console.capture() as printed:
+                self._console.print(servers(gateway.status(), self._config))
+            _put(printed.get().removesuffix("\n"))
+        self.close()
+        _put(f"\nEndpoint: {running.url}")
+        _put(f"To use it: claude mcp add --transport http interlock {running.url}")
+        _put("Ctrl-C ends it.\n")
+        self._settled = True
+
+    def happened(self, server: str, what: str, detail: str) -> None:
+        line = event(server, what, detail)
+        if line is not None:
+            news = self._last.get(server) != line
+            self._last[server] = line
+            if news and self._settled:
+                _put(f"{clock(time.time())}  {line}")
+        if not self._settled:
+            self._refresh()
+
+    def close(self) -> None:
+        live, self._live = self._live, None
+        if live is not None and self._gateway is not None:
+            live.update(servers(self._gateway.status(), self._config), refresh=True)
+            live.stop()
+
+    def _refresh(self) -> None:
+        if self._live is not None and self._gateway is not None:
+            self._live.update(servers(self._gateway.status(), self._config), refresh=True)
+
+
+class _JsonBoard:
+    """For a program: a line of JSON for each thing that happens."""
+
+    async def announce(self, gateway: Gateway, running: Running) -> None:
+        self._tell(event="listening", url=running.url, pid=running.pid)
+        await gateway.settled(START_SECONDS)
+        self._tell(event="ready", servers=msgspec.to_builtins(gateway.status()))
+
+    def happened(self, server: str, what: str, detail: str) -> None:
+        self._tell(event=what, server=server, detail=detail)
+
+    def close(self) -> None:
+        pass
+
+    def _tell(self, **fields: Any) -> None:
+        _put(json.dumps({"time": time.time(), **fields}, ensure_ascii=False))
+
+
+def _put(text: str) -> None:
+    """A line on stdout; once nobody reads it any more, the gateway serves on in silence."""
+    try:
+        put(text)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
