@@ -96,7 +96,12 @@ def test_an_original_uri_is_found_if_one_server_lists_it() -> None:
 
 def test_entries_without_a_usable_name_and_repetitions_are_left_out() -> None:
     catalog = Catalog(["a"])
-    broken: list[dict[str, Any]] = [{"inputSchema": {}}, {"name": 5}, tool("t"), tool("t", title="again")]
+    broken: list[dict[str, Any]] = [
+        {"inputSchema": {}},
+        {"name": 5},
+        tool("t"),
+        tool("t", title="again"),
+    ]
     catalog.update("a", Definitions(tools=entries(*broken)))
     assert listed(catalog, "tools")["tools"] == [tool("a__t")]
 

@@ -11,8 +11,8 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,14 +51,14 @@ def write_config(folder: Path) -> None:
     (folder / ".mcp.json").write_text(json.dumps(config))
 
 
-@asynccontextmanager
-async def door(folder: Path) -> AsyncGenerator[tuple[subprocess.Popen[str], str]]:
+@contextmanager
+def door(folder: Path) -> Generator[tuple[subprocess.Popen[str], str]]:
     process = subprocess.Popen(
         [sys.executable, str(SERVERS / "door.py"), str(folder)], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
-        url = await asyncio.to_thread(process.stdout.readline)
+        url = process.stdout.readline()
         assert url, "the gateway ended before it listened"
         yield process, url.strip()
     finally:
@@ -99,7 +99,7 @@ def all_end(descriptors: list[int | None], seconds: float) -> bool:
 
 async def test_ctrl_c_ends_everything_within_a_second(tmp_path: Path) -> None:
     write_config(tmp_path)
-    async with door(tmp_path) as (process, url):
+    with door(tmp_path) as (process, url):
         ends = [end_of(pid) for pid in await pids_behind(url)]
         # Open streams must not hold it up: a legacy session's, and a modern subscription.
         async with (
@@ -117,7 +117,7 @@ async def test_ctrl_c_ends_everything_within_a_second(tmp_path: Path) -> None:
 async def test_killing_the_gateway_twenty_times_leaves_no_process(tmp_path: Path) -> None:
     write_config(tmp_path)
     for _ in range(20):
-        async with door(tmp_path) as (process, url):
+        with door(tmp_path) as (process, url):
             ends = [end_of(pid) for pid in await pids_behind(url)]
             process.kill()
             process.wait()
@@ -127,7 +127,7 @@ async def test_killing_the_gateway_twenty_times_leaves_no_process(tmp_path: Path
 async def test_a_running_gateway_is_found_and_a_killed_one_is_not(tmp_path: Path) -> None:
     write_config(tmp_path)
     assert find_running(tmp_path) is None
-    async with door(tmp_path) as (process, url):
+    with door(tmp_path) as (process, url):
         running = find_running(tmp_path)
         assert running is not None
         assert (running.url, running.pid) == (url, process.pid)
@@ -141,7 +141,7 @@ async def test_a_running_gateway_is_found_and_a_killed_one_is_not(tmp_path: Path
 
 async def test_the_operator_sees_and_restarts_servers(tmp_path: Path) -> None:
     write_config(tmp_path)
-    async with door(tmp_path) as (_, url):
+    with door(tmp_path) as (_, url):
         before = (await pids_behind(url))[0]
         running = find_running(tmp_path)
         assert running is not None
@@ -161,7 +161,7 @@ async def test_the_operator_sees_and_restarts_servers(tmp_path: Path) -> None:
 
 async def test_a_port_in_use_is_said_before_any_server_starts(tmp_path: Path) -> None:
     write_config(tmp_path)
-    async with door(tmp_path) as (_, url):
+    with door(tmp_path) as (_, url):
         port = int(url.split(":")[2].split("/")[0])
         gateway = Gateway(load(tmp_path / ".mcp.json", os.environ))
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}; choose another"):

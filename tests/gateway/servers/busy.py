@@ -1,4 +1,7 @@
-"""An upstream for tests: does what it is told, and says what was done to it."""
+"""An upstream for tests: does what it is told, and says what was done to it.
+
+`busy.py` serves over stdio, `busy.py PORT` over HTTP.
+"""
 
 from __future__ import annotations
 
@@ -92,4 +95,7 @@ def topics(typed: str, known: object) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(server)
+    if len(sys.argv) > 1:
+        run(server, "http", port=int(sys.argv[1]))
+    else:
+        run(server)

@@ -1,0 +1,170 @@
+"""One server behind the gateway: what it lists is checked, and its way back is found."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from interlock.errors import ConnectFailed, PeerError
+from interlock.gateway.config import load
+from interlock.gateway.upstream import LISTED_AT_MOST, Upstream
+from interlock.protocol.call import Call
+from interlock.protocol.session import Envelope
+from interlock.transport.warden import Warden
+from interlock.wire.methods import BY_NAME
+from interlock.wire.notices import Kind
+from interlock.wire.tools import CallToolParams
+from interlock.wire.versions import LATEST_MODERN
+
+BUSY = Path(__file__).parent / "servers" / "busy.py"
+
+# A legacy server by hand: pages without end, and entries that are none.
+ENDLESS = """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" not in asked:
+        continue
+    method = asked["method"]
+    if method == "initialize":
+        result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                  "serverInfo": {"name": "endless", "version": "1"}}
+    elif method == "tools/list":
+        page = int(asked["params"].get("cursor", "0"))
+        result = {"tools": [{"name": f"t{page}-{i}", "inputSchema": {}} for i in range(500)],
+                  "nextCursor": str(page + 1)}
+    else:
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"],
+                          "error": {"code": -32601, "message": "no"}}), flush=True)
+        continue
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
+"""
+
+
+class Story:
+    """What an upstream said happened to it, for waiting on the next of a kind."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self._more = asyncio.Event()
+
+    def hear(self, server: str, what: str, detail: str) -> None:
+        self.told.append(what)
+        self._more.set()
+
+    async def until(self, what: str, times: int = 1) -> None:
+        async with asyncio.timeout(10):
+            while self.told.count(what) < times:
+                self._more.clear()
+                await self._more.wait()
+
+
+@asynccontextmanager
+async def upstream_of(
+    folder: Path, entry: dict[str, object]
+) -> AsyncGenerator[tuple[Upstream, Story]]:
+    path = folder / ".mcp.json"
+    path.write_text(json.dumps({"mcpServers": {"it": entry}}))
+    story = Story()
+
+    def changed(upstream: Upstream) -> set[Kind]:
+        return {"tools"}
+
+    warden = Warden()
+    upstream = Upstream(
+        load(path, os.environ).servers["it"], warden=warden, changed=changed, on_event=story.hear
+    )
+    upstream.start()
+    try:
+        yield upstream, story
+    finally:
+        await upstream.stop()
+        await warden.close()
+
+
+def call(name: str) -> Call:
+    return Call(BY_NAME["tools/call"], CallToolParams(name=name), Envelope(LATEST_MODERN))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def busy_at(port: int) -> Generator[None]:
+    process = subprocess.Popen([sys.executable, str(BUSY), str(port)])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_an_endless_list_is_cut_and_said_to_be(tmp_path: Path) -> None:
+    async with upstream_of(tmp_path, {"command": sys.executable, "args": ["-c", ENDLESS]}) as (
+        upstream,
+        story,
+    ):
+        await story.until("running")
+        assert len(upstream.definitions.tools) == LISTED_AT_MOST
+        assert "cut" in story.told
+
+
+async def test_a_server_over_http_that_comes_up_late_and_restarts_is_found_again(
+    tmp_path: Path,
+) -> None:
+    """A remote server is never given up: nobody here can start it."""
+    port = free_port()
+    entry: dict[str, object] = {"type": "http", "url": f"http://127.0.0.1:{port}/mcp"}
+    async with upstream_of(tmp_path, entry) as (upstream, story):
+        await story.until("backing off")
+        with busy_at(port):
+            await story.until("running")
+            assert b"structuredContent" in bytes((await upstream.handle(call("pid"))).body)
+        # The first call may find the connection of the last one broken, the next finds nothing.
+        for _ in range(2):
+            with pytest.raises(PeerError):
+                await upstream.handle(call("pid"))
+        await story.until("ended")
+        with busy_at(port):
+            await story.until("running", 2)
+            assert b"structuredContent" in bytes((await upstream.handle(call("pid"))).body)
+
+
+async def test_a_call_waits_for_a_server_that_starts(tmp_path: Path) -> None:
+    async with upstream_of(tmp_path, {"command": sys.executable, "args": [str(BUSY)]}) as (
+        upstream,
+        story,
+    ):
+        assert "running" not in story.told
+        result = await upstream.handle(call("pid"))
+        assert b"structuredContent" in bytes(result.body)
+
+
+async def test_a_crash_loop_is_given_up_and_can_be_retried(tmp_path: Path) -> None:
+    code = "import sys; print('broken', file=sys.stderr); sys.exit(1)"
+    async with upstream_of(tmp_path, {"command": sys.executable, "args": ["-c", code]}) as (
+        upstream,
+        story,
+    ):
+        await story.until("failed")
+        counts = {"tools": 0, "resources": 0, "templates": 0, "prompts": 0}
+        status = upstream.status(counts, 0)
+        assert status.state == "failed"
+        assert "broken" in (status.error or "")
+        assert status.stderr[-1] == "broken"
+        with pytest.raises(ConnectFailed, match="failed"):
+            await upstream.handle(call("pid"))
+        with pytest.raises(ConnectFailed):
+            await upstream.restart()
