@@ -8,11 +8,13 @@
     ├─ ToolError               raised by a tool, for the model to read and act on
     ├─ RpcError                a JSON-RPC error, as a handler raises it and as a peer sent it
     │  ├─ ResourceNotFound     no such resource; the code depends on the revision
-    │  └─ MissingCapability    the client did not declare what the request needs
+    │  ├─ MissingCapability    the client did not declare what the request needs
+    │  └─ HttpRpcError         one that came with an HTTP error status
     └─ PeerError               theirs: the other side failed, and the connection may be gone
        ├─ ConnectFailed        nothing that speaks MCP could be reached
        ├─ ConnectionLost       it was reached, and then went away
        │  └─ ServerExited      it was a child process; carries its exit code and last stderr
+       ├─ HttpError            it answered with an HTTP error and no JSON-RPC one
        ├─ InvalidMessage       it sent something that is not MCP
        └─ TimedOut             it did not answer in time
 
@@ -105,6 +107,14 @@ class MissingCapability(RpcError):
         )
 
 
+class HttpRpcError(RpcError):
+    """A JSON-RPC error that came with an HTTP error; *status* says which."""
+
+    def __init__(self, error: RpcError, status: int) -> None:
+        super().__init__(error.code, error.message, error.data)
+        self.status = status
+
+
 class PeerError(InterlockError):
     """The other side failed. Nothing in this program has to change."""
 
@@ -141,6 +151,14 @@ class ServerExited(ConnectionLost):
             return f"server {self.name!r} {how}; it wrote nothing to stderr"
         tail = "\n  ".join(self.stderr)
         return f"server {self.name!r} {how}; its last lines on stderr:\n  {tail}"
+
+
+class HttpError(PeerError):
+    """The server answered with an HTTP error and no JSON-RPC one; *status* says which."""
+
+    def __init__(self, url: str, status: int, reason: str = "") -> None:
+        self.status = status
+        super().__init__(f"{url} answered with HTTP {status}{': ' + reason if reason else ''}")
 
 
 class InvalidMessage(PeerError):

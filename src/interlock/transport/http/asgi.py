@@ -10,21 +10,26 @@ import asyncio
 import logging
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping, Sequence
+from enum import Enum
 from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET
 
 from interlock.errors import INTERNAL_ERROR, INVALID_REQUEST
-from interlock.protocol.call import Call, Principal, Service
-from interlock.protocol.dispatch import Dispatch, Refusal, admit
+from interlock.protocol.call import Call, Service
+from interlock.protocol.dispatch import Dispatch, admit
+from interlock.protocol.exchange import RUNNING_LIMIT
+from interlock.protocol.ladder import Refusal
+from interlock.protocol.session import Session
 from interlock.transport.http.guards import BODY_LIMIT, LOOPBACK, Guards, Head, Rejection
-from interlock.transport.http.reply import STREAM_HEADERS, Header, Reply, Send
+from interlock.transport.http.reply import ALIVE, KEEP_ALIVE, STREAM_HEADERS, Header, Reply, Send
 from interlock.transport.http.sessions import HttpSession, Sessions
 from interlock.wire import sse
-from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, failure, read
-from interlock.wire.methods import INITIALIZE, TO_SERVER
-from interlock.wire.notices import CANCELLED, INITIALIZED, CancelledNotice
+from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, failure, read, success
+from interlock.wire.meta import SUBSCRIPTION_ID
+from interlock.wire.methods import INITIALIZE, LISTEN, TO_SERVER
+from interlock.wire.notices import CANCELLED, INITIALIZED, CancelledNotice, ListenResult
 from interlock.wire.versions import BY_NAME as REVISIONS
 from interlock.wire.versions import MODERN
 
@@ -33,8 +38,10 @@ log: Final = logging.getLogger("interlock.http")
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-LOCAL: Final = Principal()
-ALIVE_EVERY: Final = 15.0
+SESSION_GONE: Final = -32001
+"""What the field answers for a legacy session that is not there; the spec gives it a status only."""
+
+_ALLOW: Final[list[Header]] = [(b"allow", b"POST, GET, DELETE, OPTIONS")]
 _EXPOSED: Final = b"Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate"
 _cancelled: Final = msgspec.json.Decoder(CancelledNotice)
 
@@ -43,8 +50,9 @@ class App:
     """An ASGI application that serves *service* at *path*.
 
     Mounted under a prefix it answers at the prefix itself as well. *hosts* and *origins* are what
-    `guards.Guards` takes: name your public host when you serve one. Call `close()` before the
-    HTTP server waits for connections to end: open streams end only with it.
+    `guards.Guards` takes: name your public host when you serve one. *keep_alive* is after how many
+    seconds of silence a stream says that it lives. Call `close()` before the HTTP server waits for
+    connections to end: open streams end only with it.
     """
 
     def __init__(
@@ -56,130 +64,156 @@ class App:
         origins: Sequence[str] = (),
         body_limit: int = BODY_LIMIT,
         sessions: Sessions | None = None,
+        keep_alive: float = KEEP_ALIVE,
     ) -> None:
         self.service = service
         self.path = path.rstrip("/")
         self.guards = Guards(hosts, origins, body_limit)
         self.sessions = sessions if sessions is not None else Sessions()
-        self._dispatch = Dispatch(service)
-        self._started: asyncio.Future[None] | None = None
-        self._streams: set[asyncio.Task[Any]] = set()
-        self._closing = False
+        self.dispatch = Dispatch(service)
+        self.keep_alive = keep_alive
+        self.attended: set[_Attendance] = set()
+        self._starting: asyncio.Task[None] | None = None
+        self._ready = False
+        self._closed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._lifespan(receive, send)
+            await self._serve_other(scope["type"], receive, send)
             return
-        path: str = scope["path"]
-        if path != self.path:
-            root: str = scope.get("root_path", "")
-            inner = path.removeprefix(root) if root else path
-            if inner.rstrip("/") != self.path and not (root and inner in ("", "/")):
-                await _refuse(send, 404, f"Nothing is served at {path}; MCP is at {self.path}")
-                return
-        if self._closing:
-            await _refuse(send, 503, "The server is shutting down", _LAST)
+        if scope["path"] != self.path and not self._is_ours(scope):
+            await _refuse(send, 404, f"Nothing is served at {scope['path']}; try {self.path}")
             return
-        if self._started is None or not self._started.done():
-            await self.start()
+        if not self._ready and not await self._become_ready(send):
+            return
         head = self.guards.inspect(scope["headers"])
-        method: str = scope["method"]
         if type(head) is Rejection:
             await _refuse(send, head.status, head.reason)
-        elif method == "POST":
-            await self._post(head, receive, send)  # type: ignore[arg-type]
-        elif method == "GET":
-            await self._get(head, receive, send)  # type: ignore[arg-type]
-        elif method == "DELETE":
-            await self._delete(head, send)  # type: ignore[arg-type]
-        elif method == "OPTIONS":
-            await self._preflight(head, send)  # type: ignore[arg-type]
-        else:
-            await _refuse(send, 405, f"{method} is not served; use POST", _ALLOW)
+            return
+        match scope["method"]:
+            case "POST":
+                await self._post(head, receive, send)
+            case "GET":
+                await self._get(head, receive, send)
+            case "DELETE":
+                await self._delete(head, send)
+            case "OPTIONS":
+                await self._preflight(head, send)
+            case "HEAD":
+                await _bare(send, 405, _ALLOW)
+            case method:
+                await _refuse(send, 405, f"{method} is not served; use POST", _ALLOW)
 
     async def start(self) -> None:
-        """Start the service, once; requests do it where nobody else did."""
-        self._closing = False
-        if self._started is not None and self._started.done() and self._started.exception():
-            self._started = None
-        if self._started is None:
-            started = self._started = asyncio.get_running_loop().create_future()
-            try:
-                await self.service.start()
-            except BaseException as error:
-                started.set_exception(error)
-                started.exception()  # Retrieved: whoever waits raises it, nobody has to.
-                raise
-            started.set_result(None)
-        else:
-            await asyncio.shield(self._started)
+        """Start the service, once; requests do it where nobody else did.
+
+        Raises what starting it raised; the next try starts anew.
+        """
+        self._closed = False
+        if self._starting is None:
+            # In a task of its own: whoever asked first may leave before it is done.
+            self._starting = asyncio.create_task(self._start(), name="interlock service start")
+        await asyncio.shield(self._starting)
 
     def close(self) -> None:
-        """End sessions, streams and calls that still run, and refuse what comes after."""
-        self._closing = True
+        """End sessions, streams and calls that still run. Nothing is answered after it."""
+        self._closed = True
+        self._ready = False
+        for attendance in list(self.attended):
+            attendance.stop()
         self.sessions.close()
-        for task in list(self._streams):
-            task.cancel()
 
     async def stop(self) -> None:
+        """Close, and stop the service if it was started."""
         self.close()
-        if self._started is not None and self._started.done():
-            self._started = None
-            await self.service.stop()
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            await asyncio.wait([starting])
+            self._ready = False
+            if not starting.cancelled() and starting.exception() is None:
+                await self.service.stop()
+
+    async def _start(self) -> None:
+        try:
+            await self.service.start()
+        except BaseException:
+            self._starting = None
+            raise
+        self._ready = not self._closed
+
+    async def _become_ready(self, send: Send) -> bool:
+        """Start the service for the first request; whether that request can be served."""
+        if not self._closed:
+            try:
+                await self.start()
+            except Exception:
+                # The boundary: why it did not start is for its operator, who reads the log.
+                log.exception("the service did not start")
+                await _refuse(send, 503, "The server could not start", code=INTERNAL_ERROR)
+                return False
+        if self._closed:
+            await _refuse(send, 503, "The server is stopping", code=INTERNAL_ERROR)
+        return not self._closed
+
+    def _is_ours(self, scope: Scope) -> bool:
+        path, root = scope["path"], scope.get("root_path", "").rstrip("/")
+        if root and (path == root or path.startswith(root + "/")):
+            path = path[len(root) :]
+            if path in ("", "/"):
+                return True
+        return path.rstrip("/") == self.path
 
     # One request.
 
     async def _post(self, head: Head, receive: Receive, send: Send) -> None:
+        cors = _cors(head)
         if not head.json_body:
-            await _refuse(send, 415, "Content-Type must be application/json")
+            await _refuse(send, 415, "Content-Type must be application/json, unencoded", cors)
             return
         if not (head.takes_json or head.takes_stream):
-            await _refuse(send, 406, "Accept must allow application/json and text/event-stream")
+            why = "Accept must allow application/json and text/event-stream"
+            await _refuse(send, 406, why, cors)
             return
         event = await receive()
         body: bytes | None = event.get("body", b"")
         if event.get("more_body"):
             body = await self._rest(body or b"", receive)
-        if body is None or len(body) > self.guards.body_limit:
-            await _refuse(
-                send, 413, f"The body is longer than the {self.guards.body_limit} bytes taken"
-            )
+        elif event["type"] == "http.disconnect":
+            body = None
+        if body is None:
+            return  # The client left before it had said what it wants.
+        if len(body) > self.guards.body_limit:
+            limit = self.guards.body_limit
+            await _refuse(send, 413, f"The body is longer than the {limit} bytes taken", cors)
             return
-        if event["type"] == "http.disconnect":
-            return
-        headers = _cors(head)
         message = read(body)
         if type(message) is Fault:
-            await _json(send, 400, Refusal.of(message).encode(), headers)
+            await _turn_away(send, Refusal.of(message), cors)
             return
-        assert isinstance(message, Message)
         session = self.sessions.find(head.session) if head.session is not None else None
-        if message.method is UNSET or message.id is UNSET:
-            await self._accept(message, head, session, send, headers)
+        number = message.id
+        if message.method is UNSET or number is UNSET or number is None:
+            await self._accept(message, head, session, send, cors)
             return
 
-        belongs: Any = session.session if session is not None else None
-        if session is None:
-            if head.session is not None:
-                belongs = _gone(head.session)
-            elif message.method == INITIALIZE:
-                session = self.sessions.prepare()
-                belongs = session.session
-        elif message.id in session.running:
-            belongs = Refusal(
-                INVALID_REQUEST, f"The id {message.id!r} is in use by a call that still runs"
-            )
-        call = admit(message, TO_SERVER, head.mirror, belongs, LOCAL)
+        belongs: Session | Refusal | None = None
+        if session is not None:
+            belongs = _room_for(number, session)
+        elif head.session is not None:
+            belongs = _GONE
+        elif message.method == INITIALIZE:
+            session = self.sessions.prepare()
+            belongs = session.session
+        call = admit(message, TO_SERVER, head.mirror, belongs)
         if type(call) is Refusal:
-            await _json(send, call.status, call.encode(), headers)
+            await _turn_away(send, call, cors)
             return
-        assert isinstance(call, Call)
+        headers = cors
         if call.session is None:
             session = None
-        elif call.row.name == INITIALIZE and session is not None:
+        elif session is not None and call.row.name == INITIALIZE:
             self.sessions.keep(session)
-            headers = [*headers, (b"mcp-session-id", session.session.id.encode())]
+            headers = [*cors, (b"mcp-session-id", session.session.id.encode())]
         await self._run(call, session, head, headers, receive, send)
 
     async def _run(
@@ -192,27 +226,44 @@ class App:
         send: Send,
     ) -> None:
         reply = Reply(
-            send, headers, streams=head.takes_stream, json=head.takes_json, session=session
+            send,
+            headers,
+            streams=head.takes_stream,
+            json=head.takes_json,
+            session=session,
+            keep_alive=self.keep_alive,
         )
         call.outlet = reply
         attendance = _Attendance(self, call, session, reply, receive)
+        answer: tuple[bytes, int] | None = None
         try:
-            answer, status = await _attended(self._dispatch.respond(call), attendance.begin)
-        except asyncio.CancelledError:
-            if not attendance.expected and not self._closing:
-                raise
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
-            if self._closing and not attendance.left:
-                last = failure(call.id, INTERNAL_ERROR, "The server is shutting down")
-                await reply.finish(last, 503)
-            elif not attendance.left:
+            try:
+                answer = await _attended(self.dispatch.respond(call), attendance.begin)
+            except asyncio.CancelledError as error:
+                if attendance.end is None:
+                    task = asyncio.current_task()
+                    if task is None or task.cancelling():
+                        raise
+                    # Nobody cancelled this call: its handler waited for something that was.
+                    answer = self.dispatch.mishap(call, error)
+            finally:
+                attendance.finish()
+            if attendance.end is _End.STOPPED:
+                await reply.finish(*self._farewell(call))
+            elif attendance.end is _End.CANCELLED or answer is None:
                 await reply.abandon()
-            return
+            else:
+                await reply.finish(*answer)
         finally:
-            attendance.end()
-        await reply.finish(answer, status)
+            reply.release()
+
+    def _farewell(self, call: Call) -> tuple[bytes, int]:
+        """What a call hears that is still open when the server stops."""
+        if call.method == LISTEN:
+            # The graceful end of a subscription is its result (2026-07-28 § Subscriptions).
+            result = ListenResult(meta={SUBSCRIPTION_ID: call.id})
+            return success(call.id, self.dispatch.body(call, result)), 200
+        return failure(call.id, INTERNAL_ERROR, "The server is stopping"), 503
 
     async def _accept(
         self,
@@ -220,95 +271,79 @@ class App:
         head: Head,
         session: HttpSession | None,
         send: Send,
-        headers: list[Header],
+        cors: list[Header],
     ) -> None:
         """Take a notification or a response, neither of which is answered."""
-        if session is None and (head.session is not None or message.method is UNSET):
-            refusal = _gone(head.session or "")
-            await _json(send, refusal.status, refusal.encode(), headers)
+        method = message.method
+        if session is None and (head.session is not None or method is UNSET):
+            await _turn_away(send, _GONE if head.session is not None else _HOMELESS, cors)
             return
-        version = head.mirror.version
-        if session is not None and version is not None and version not in REVISIONS:
-            refusal = Refusal(INVALID_REQUEST, f"Unsupported MCP-Protocol-Version {version!r}")
-            await _json(send, 400, refusal.encode(), headers)
+        if (refusal := _unknown_version(head)) is not None:
+            await _turn_away(send, refusal, cors)
             return
         if session is not None:
-            if message.method is UNSET:
-                future = session.asked.get(message.id)  # type: ignore[arg-type]
+            if method is UNSET:
+                future = session.asked.get(message.id) if isinstance(message.id, str) else None
                 if future is not None and not future.done():
                     future.set_result(message)
-            elif message.method == INITIALIZED:
+            elif method == INITIALIZED:
                 session.session.initialized()
-            elif message.method == CANCELLED:
-                try:
-                    task = session.running.get(_cancelled.decode(message.params).request_id)
-                except UNREADABLE:
-                    task = None  # A malformed cancellation is ignored (§ Cancellation).
-                if task is not None:
-                    task.cancel()
-        await send({"type": "http.response.start", "status": 202, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
+            elif method == CANCELLED:
+                _cancel(message, session)
+        await _bare(send, 202, cors)
 
     async def _get(self, head: Head, receive: Receive, send: Send) -> None:
         """A legacy session's standing stream."""
         if not head.takes_stream:
-            await _refuse(send, 406, "GET opens a stream: Accept must allow text/event-stream")
+            why = "GET opens a stream: Accept must allow text/event-stream"
+            await _refuse(send, 406, why, _cors(head))
             return
-        if head.session is None or head.mirror.version in MODERN:
-            await _refuse(send, 405, "GET needs the Mcp-Session-Id of a legacy session", _ALLOW)
-            return
-        session = self.sessions.find(head.session)
+        session = await self._named(head, send, "GET opens the stream of a legacy session")
         if session is None:
-            refusal = _gone(head.session)
-            await _json(send, refusal.status, refusal.encode(), _cors(head))
             return
         stream = session.standing.open()
-        task = asyncio.current_task()
-        assert task is not None
-        self._streams.add(task)
         watcher = asyncio.create_task(_left(receive, stream.end))
         try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 200,
-                    "headers": [*STREAM_HEADERS, *_cors(head)],
-                }
-            )
-            # An empty chunk makes servers that wait for a first byte send the headers.
-            await send({"type": "http.response.body", "body": sse.comment(), "more_body": True})
-            while True:
-                try:
-                    chunk = await asyncio.wait_for(stream.take(), ALIVE_EVERY)
-                except TimeoutError:
-                    chunk = sse.comment("alive")
-                if not chunk:
-                    break
+            headers = [*STREAM_HEADERS, *_cors(head)]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            # Something at once: servers that wait for a first byte send the headers with it.
+            chunk = sse.comment()
+            while chunk:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                try:
+                    chunk = await asyncio.wait_for(stream.take(), self.keep_alive)
+                except TimeoutError:
+                    chunk = ALIVE
             await send({"type": "http.response.body", "body": b""})
         except OSError:
             pass  # The client is gone, which is how a standing stream usually ends.
         finally:
             watcher.cancel()
-            self._streams.discard(task)
             if session.standing.stream is stream:
                 session.standing.shut()
 
     async def _delete(self, head: Head, send: Send) -> None:
+        session = await self._named(head, send, "DELETE ends a legacy session")
+        if session is not None:
+            self.sessions.drop(session)
+            await _bare(send, 204, _cors(head))
+
+    async def _named(self, head: Head, send: Send, what: str) -> HttpSession | None:
+        """The session that a request without a body names; if there is none, it is refused."""
         if head.session is None or head.mirror.version in MODERN:
-            await _refuse(send, 405, "DELETE ends a legacy session; this names none", _ALLOW)
-            return
+            why = f"{what}; send its Mcp-Session-Id, or use POST"
+            await _refuse(send, 405, why, [*_ALLOW, *_cors(head)])
+            return None
+        if (refusal := _unknown_version(head)) is not None:
+            await _turn_away(send, refusal, _cors(head))
+            return None
         session = self.sessions.find(head.session)
         if session is None:
-            refusal = _gone(head.session)
-            await _json(send, refusal.status, refusal.encode(), _cors(head))
-            return
-        self.sessions.drop(session)
-        await send({"type": "http.response.start", "status": 204, "headers": _cors(head)})
-        await send({"type": "http.response.body", "body": b""})
+            await _turn_away(send, _GONE, _cors(head))
+        return session
 
     async def _preflight(self, head: Head, send: Send) -> None:
-        headers: list[Header] = _ALLOW
+        headers = _ALLOW
         if head.origin is not None:
             headers = [
                 *_cors(head),
@@ -316,66 +351,62 @@ class App:
                 (b"access-control-allow-headers", b"*, Authorization"),
                 (b"access-control-max-age", b"600"),
             ]
-        await send({"type": "http.response.start", "status": 204, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
+        await _bare(send, 204, headers)
 
     async def _rest(self, body: bytes, receive: Receive) -> bytes | None:
-        """The whole of a body that comes in pieces; None once it is too long."""
+        """The whole of a body that comes in pieces, or what is too long of it; None if it ends."""
         pieces = [body]
         size = len(body)
-        while True:
+        while size <= self.guards.body_limit:
             event = await receive()
             if event["type"] == "http.disconnect":
-                return b""
+                return None
             pieces.append(event.get("body", b""))
             size += len(pieces[-1])
-            if size > self.guards.body_limit:
-                return None
             if not event.get("more_body"):
-                return b"".join(pieces)
+                break
+        return b"".join(pieces)
+
+    async def _serve_other(self, kind: str, receive: Receive, send: Send) -> None:
+        if kind == "lifespan":
+            await self._lifespan(receive, send)
+        elif kind == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             event = await receive()
-            if event["type"] == "lifespan.startup":
-                try:
-                    await self.start()
-                except Exception as error:
-                    # The boundary: an HTTP server wants to be told, not raised at.
-                    log.exception("the service did not start")
-                    await send({"type": "lifespan.startup.failed", "message": str(error)})
-                    return
-                await send({"type": "lifespan.startup.complete"})
-            elif event["type"] == "lifespan.shutdown":
-                await self.stop()
-                await send({"type": "lifespan.shutdown.complete"})
+            starting = event["type"] == "lifespan.startup"
+            name = "startup" if starting else "shutdown"
+            try:
+                await (self.start() if starting else self.stop())
+            except Exception as error:
+                # The boundary: an HTTP server wants to be told, not raised at.
+                log.exception("the service failed at %s", name)
+                await send({"type": f"lifespan.{name}.failed", "message": str(error)})
+                return
+            await send({"type": f"lifespan.{name}.complete"})
+            if not starting:
                 return
 
-    def attend(self, task: asyncio.Task[Any]) -> None:
-        self._streams.add(task)
 
-    def forget(self, task: asyncio.Task[Any]) -> None:
-        self._streams.discard(task)
+class _End(Enum):
+    """Why a call ended before its handler did."""
+
+    LEFT = "its client closed the stream"
+    CANCELLED = "its client cancelled it"
+    STOPPED = "the server stops"
 
 
 class _Attendance:
     """What a call needs only once it really waits: someone who notices that its caller left."""
 
-    __slots__ = (
-        "_app",
-        "_call",
-        "_receive",
-        "_reply",
-        "_session",
-        "_task",
-        "_watcher",
-        "expected",
-        "left",
-    )
+    __slots__ = ("_app", "_call", "_receive", "_reply", "_session", "_task", "_watcher", "end")
 
     def __init__(
         self, app: App, call: Call, session: HttpSession | None, reply: Reply, receive: Receive
     ) -> None:
+        self.end: _End | None = None
         self._app = app
         self._call = call
         self._session = session
@@ -383,47 +414,49 @@ class _Attendance:
         self._receive = receive
         self._task: asyncio.Task[Any] | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self.expected = False
-        self.left = False
 
     def begin(self) -> None:
-        task = self._task = asyncio.current_task()
-        assert task is not None
-        self._app.attend(task)
+        self._task = asyncio.current_task()
         self._watcher = asyncio.create_task(_left(self._receive, self._leave))
+        self._app.attended.add(self)
         if self._session is not None:
-            # Cancelled by a notification it ends without an answer, which is no failure.
-            self._session.running[self._call.id] = task
-            self.expected = True
-        self._reply.waits()
+            self._session.running[self._call.id] = self
+        self._reply.fill_silence()
 
-    def end(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
-        if self._task is not None:
-            self._app.forget(self._task)
+    def finish(self) -> None:
+        if self._task is None or self._watcher is None:
+            return
+        if self.end is not None:
+            self._task.uncancel()
+        self._watcher.cancel()
+        self._app.attended.discard(self)
         if self._session is not None:
             self._session.running.pop(self._call.id, None)
 
+    def cancel(self) -> None:
+        self._finish_early(_End.CANCELLED)
+
+    def stop(self) -> None:
+        self._finish_early(_End.STOPPED)
+
     def _leave(self) -> None:
-        self._reply.dead = True
-        self.left = True
+        self._reply.hang_up()
         # Closing the stream is how a modern client cancels; a legacy one may only have lost it
         # (2025-11-25 § Transports: a disconnect should not be taken for a cancellation).
-        if self._session is None and self._task is not None:
-            self.expected = True
+        if self._session is None:
+            self._finish_early(_End.LEFT)
+
+    def _finish_early(self, end: _End) -> None:
+        if self.end is None and self._task is not None:
+            self.end = end
             self._call.cancelled = True
             self._task.cancel()
 
 
-_LAST: Final[list[Header]] = [(b"connection", b"close")]
-_ALLOW: Final[list[Header]] = [(b"allow", b"POST, GET, DELETE, OPTIONS")]
-
-
 @types.coroutine
 def _attended(
-    coroutine: Coroutine[Any, Any, Any], waits: Callable[[], None]
-) -> Generator[Any, Any, Any]:
+    coroutine: Coroutine[Any, Any, tuple[bytes, int]], waits: Callable[[], None]
+) -> Generator[Any, Any, tuple[bytes, int]]:
     """Run *coroutine* in the task that is there; call *waits* when it first really waits."""
     try:
         yielded = coroutine.send(None)
@@ -434,7 +467,8 @@ def _attended(
             except GeneratorExit:
                 coroutine.close()
                 raise
-            except BaseException as error:  # noqa: BLE001  whatever is thrown in is passed on
+            except BaseException as error:
+                # Whatever is thrown in, a cancellation above all, is the coroutine's to see.
                 yielded = coroutine.throw(error)
             else:
                 yielded = coroutine.send(value)
@@ -448,12 +482,38 @@ async def _left(receive: Receive, leave: Callable[[], None]) -> None:
     leave()
 
 
-def _gone(id: str) -> Refusal:
-    if not id:
-        return Refusal(INVALID_REQUEST, "This message needs an Mcp-Session-Id", status=400)
-    return Refusal(
-        -32001, "No such session: it ended or never was; send initialize anew", status=404
-    )
+_GONE: Final = Refusal(
+    SESSION_GONE, "No such session: it ended or never was; send initialize anew", status=404
+)
+_HOMELESS: Final = Refusal(INVALID_REQUEST, "A response needs the Mcp-Session-Id it belongs to")
+
+
+def _room_for(id: int | str, session: HttpSession) -> Session | Refusal:
+    if id in session.running:
+        return Refusal(INVALID_REQUEST, f"The id {id!r} is in use by a call that still runs")
+    if len(session.running) >= RUNNING_LIMIT:
+        return Refusal(
+            INVALID_REQUEST,
+            f"More than {RUNNING_LIMIT} calls at once; wait for answers",
+            status=429,
+        )
+    return session.session
+
+
+def _unknown_version(head: Head) -> Refusal | None:
+    version = head.mirror.version
+    if version is None or version in REVISIONS:
+        return None
+    return Refusal(INVALID_REQUEST, f"Unsupported MCP-Protocol-Version {version!r}")
+
+
+def _cancel(message: Message, session: HttpSession) -> None:
+    try:
+        run = session.running.get(_cancelled.decode(message.params).request_id)
+    except UNREADABLE:
+        return  # A malformed cancellation is ignored (§ Cancellation).
+    if run is not None:
+        run.cancel()
 
 
 def _cors(head: Head) -> list[Header]:
@@ -466,20 +526,31 @@ def _cors(head: Head) -> list[Header]:
     ]
 
 
-async def _refuse(send: Send, status: int, why: str, headers: Sequence[Header] = ()) -> None:
-    await _json(send, status, failure(None, INVALID_REQUEST, why), headers)
+async def _refuse(
+    send: Send,
+    status: int,
+    why: str,
+    headers: Sequence[Header] = (),
+    code: int = INVALID_REQUEST,
+) -> None:
+    await _turn_away(send, Refusal(code, why, status=status), headers)
 
 
-async def _json(send: Send, status: int, body: bytes, headers: Sequence[Header]) -> None:
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", b"application/json"),
-                (b"content-length", b"%d" % len(body)),
-                *headers,
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
+async def _turn_away(send: Send, refusal: Refusal, headers: Sequence[Header]) -> None:
+    body = refusal.encode()
+    length = (b"content-length", b"%d" % len(body))
+    kind = (b"content-type", b"application/json")
+    await _answer(send, refusal.status, [kind, length, *headers], body)
+
+
+async def _bare(send: Send, status: int, headers: list[Header]) -> None:
+    """A response that is its status and headers alone."""
+    await _answer(send, status, headers, b"")
+
+
+async def _answer(send: Send, status: int, headers: list[Header], body: bytes) -> None:
+    try:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+    except OSError:
+        pass  # The client is gone, and needs to know no more.

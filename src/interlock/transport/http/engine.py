@@ -68,22 +68,28 @@ class AiohttpEngine:
     """The engine of aiohttp: one pool of connections, no cookies, no redirects."""
 
     def __init__(self) -> None:
-        self._session: Any = None
         self._aiohttp: Any = None
+        self._session: Any = None
+        self._closed = False
 
     async def send(self, request: Request) -> Response:
-        if self._session is None:
-            self._open()
+        if self._closed:
+            raise ConnectionLost(f"The connection to {request.url} was closed")
+        session = self._session or self._open()
         aiohttp = self._aiohttp
         try:
-            response = await self._session.request(
+            response = await session.request(
                 request.method,
                 request.url,
                 headers=request.headers,
                 data=request.body,
                 allow_redirects=False,
             )
-        except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
+        except (
+            aiohttp.ClientConnectorError,
+            aiohttp.ClientSSLError,
+            aiohttp.ServerTimeoutError,
+        ) as error:
             raise ConnectFailed(f"Nothing answers at {request.url}: {error}") from error
         except aiohttp.InvalidURL as error:
             raise ConnectFailed(f"{request.url} is no URL that can be reached") from error
@@ -92,12 +98,13 @@ class AiohttpEngine:
         return _AiohttpResponse(aiohttp, response, request.url)
 
     async def close(self) -> None:
-        if self._session is not None:
-            session, self._session = self._session, None
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
             await session.close()
 
-    def _open(self) -> None:
-        import aiohttp  # noqa: PLC0415  kept out of programs that never speak HTTP
+    def _open(self) -> Any:
+        import aiohttp  # kept out of programs that never speak HTTP
 
         self._aiohttp = aiohttp
         self._session = aiohttp.ClientSession(
@@ -109,6 +116,7 @@ class AiohttpEngine:
             read_bufsize=_PIECE,
             auto_decompress=True,
         )
+        return self._session
 
 
 class _AiohttpResponse:
@@ -131,7 +139,9 @@ class _AiohttpResponse:
         declared = self._response.content_length
         if declared is not None and declared > limit:
             raise InvalidMessage(f"{self._url} sends {declared} bytes; at most {limit} are taken")
-        if declared is not None and declared <= _PIECE:
+        # What is compressed may be longer than it says.
+        plain = "content-encoding" not in self.headers
+        if declared is not None and declared <= min(limit, _PIECE) and plain:
             try:
                 return await self._response.read()
             except (self._aiohttp.ClientError, OSError) as error:

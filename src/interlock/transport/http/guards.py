@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, final
 
 from msgspec import Struct
 
-from interlock.protocol.dispatch import Mirror
+from interlock.protocol.ladder import Mirror
 from interlock.wire import headers
 
 BODY_LIMIT: Final = 16 * 1024 * 1024
@@ -21,22 +21,26 @@ LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
 RawHeaders: TypeAlias = Iterable[tuple[bytes, bytes]]
 
+_USUAL: Final = [b"application/json, text/event-stream"]
 _AUTHORITY: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:/?#@\s\[\]]+)(?::[0-9]{0,5})?")
 
 
 class Head(Struct):
-    """What the headers of a request say, as far as MCP reads them."""
+    """What the headers of a request say, as far as MCP reads them.
+
+    *json_body* is whether the body is JSON as it stands, *takes_json* and *takes_stream* what the
+    response may be.
+    """
 
     mirror: Mirror
     session: str | None = None
     origin: str | None = None
     takes_json: bool = True
     takes_stream: bool = True
-    length: int | None = None
     json_body: bool = False
-    last_event: str | None = None
 
 
+@final
 class Rejection(Struct, frozen=True):
     """A request refused for its headers: the HTTP status, and why in one sentence."""
 
@@ -63,35 +67,33 @@ class Guards:
         self._any_host = "*" in hosts
         self._hosts = frozenset(host.lower() for host in hosts)
         self._origins = frozenset(origin.lower() for origin in origins)
-        # Hosts and origins repeat request after request; what was found good is remembered,
-        # a bounded number of times.
+        # Hosts repeat request after request; some that were found good are remembered.
         self._good_hosts: set[bytes] = set()
-        self._good_types: set[bytes] = {b"application/json"}
 
     def inspect(self, raw: RawHeaders) -> Head | Rejection:
         """Read the headers once, and refuse what must not go on."""
         mirror = Mirror()
         head = Head(mirror)
         host: bytes | None = None
+        accepted: list[bytes] = []
+        encoded = False
         for name, value in raw:
             if name == b"host":
                 if host is not None:
                     return Rejection(400, "Two Host headers")
                 host = value
             elif name == b"content-type":
-                head.json_body = value in self._good_types or _is_json(value)
+                head.json_body = value == b"application/json" or _is_json(value)
             elif name == b"accept":
-                if value != b"application/json, text/event-stream":
-                    head.takes_json, head.takes_stream = _accepted(value)
+                accepted.append(value)
             elif name == b"content-length":
                 if not value.isdigit() or len(value) > 18:
                     return Rejection(400, "Content-Length is not a number")
-                head.length = int(value)
-                if head.length > self.body_limit:
-                    return Rejection(
-                        413,
-                        f"The body has {head.length} bytes; at most {self.body_limit} are taken",
-                    )
+                if int(value) > self.body_limit:
+                    why = f"The body has {int(value)} bytes; at most {self.body_limit} are taken"
+                    return Rejection(413, why)
+            elif name == b"content-encoding":
+                encoded = value.strip().lower() != b"identity"
             elif name == b"origin":
                 head.origin = value.decode("latin-1")
                 if not self._allows_origin(head.origin):
@@ -113,8 +115,6 @@ class Guards:
                     continue
                 if repeated:
                     return Rejection(400, f"Two {name.decode('latin-1')} headers")
-            elif name == headers.LAST_EVENT_ID:
-                head.last_event = value.decode("latin-1")
         if not self._any_host and host not in self._good_hosts:
             if host is None or not self._allows_host(host):
                 said = "no Host" if host is None else f"Host {host.decode('latin-1')!r}"
@@ -123,6 +123,10 @@ class Guards:
                 )
             if len(self._good_hosts) < 64:
                 self._good_hosts.add(host)
+        if accepted and accepted != _USUAL:
+            head.takes_json, head.takes_stream = _accepted(b",".join(accepted))
+        if encoded:
+            head.json_body = False
         return head
 
     def _allows_host(self, host: bytes) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
+import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Raw
 
 from interlock.errors import METHOD_NOT_FOUND, ConnectionLost, RpcError
+from interlock.protocol.exchange import Running
 from interlock.protocol.session import Session
 from interlock.transport.channel import HIGH_WATER
 from interlock.wire import sse
@@ -18,10 +20,9 @@ from interlock.wire.jsonrpc import Message, encode, notification
 from interlock.wire.meta import Id, Wire
 
 LIMIT: Final = 10_000
+"""How many sessions one endpoint keeps."""
 IDLE: Final = 30 * 60.0
-"""How many sessions one endpoint keeps, and for how many seconds without a request."""
-
-_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+"""For how many seconds it keeps one without a request, a running call or a standing stream."""
 
 
 class Stream:
@@ -94,10 +95,15 @@ class HttpSession:
     def __init__(self, id: str) -> None:
         self.standing = Standing()
         self.session = Session(id, self.standing)
-        self.running: dict[Id, asyncio.Task[object]] = {}
+        self.running: dict[Id, Running] = {}
         self.asked: dict[Id, asyncio.Future[Message]] = {}
         self.touched = 0.0
         self._last_ask = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether something of this session is going on at this moment."""
+        return bool(self.running) or self.standing.stream is not None
 
     def next_id(self) -> str:
         # Of another kind than clients' own ids usually are: logs stay readable.
@@ -106,8 +112,8 @@ class HttpSession:
 
     def close(self) -> None:
         self.standing.shut()
-        for task in self.running.values():
-            task.cancel()
+        for run in list(self.running.values()):
+            run.cancel()
         for future in self.asked.values():
             if not future.done():
                 future.set_exception(ConnectionLost("the session ended before its client answered"))
@@ -115,11 +121,20 @@ class HttpSession:
 
 
 class Sessions:
-    """The sessions of one endpoint, bounded in number and by idleness, the longest idle first."""
+    """The sessions of one endpoint, bounded in number and by idleness, the longest idle first.
 
-    def __init__(self, limit: int = LIMIT, idle: float = IDLE) -> None:
+    *idle* is in seconds of *clock*.
+    """
+
+    def __init__(
+        self,
+        limit: int = LIMIT,
+        idle: float = IDLE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._limit = limit
         self._idle = idle
+        self._clock = clock
         self._sessions: OrderedDict[str, HttpSession] = OrderedDict()
 
     def __len__(self) -> int:
@@ -130,19 +145,19 @@ class Sessions:
         return HttpSession(secrets.token_urlsafe(24))
 
     def keep(self, session: HttpSession) -> None:
+        """Let *session* be found; the one that was idle longest makes room if need be."""
         self._sweep()
         if len(self._sessions) >= self._limit:
-            _, oldest = self._sessions.popitem(last=False)
-            oldest.close()
-        session.touched = asyncio.get_running_loop().time()
+            self.drop(next(iter(self._sessions.values())))
+        session.touched = self._clock()
         self._sessions[session.session.id] = session
 
     def find(self, id: str) -> HttpSession | None:
-        session = self._sessions.get(id) if _ID.fullmatch(id) else None
+        session = self._sessions.get(id)
         if session is None:
             return None
-        now = asyncio.get_running_loop().time()
-        if now - session.touched > self._idle and not session.running:
+        now = self._clock()
+        if now - session.touched > self._idle and not session.busy:
             self.drop(session)
             return None
         session.touched = now
@@ -150,19 +165,23 @@ class Sessions:
         return session
 
     def drop(self, session: HttpSession) -> None:
+        """End *session*, its calls and its stream; it is found no more."""
         self._sessions.pop(session.session.id, None)
         session.close()
 
     def close(self) -> None:
-        """End every session and its streams."""
-        while self._sessions:
-            _, session = self._sessions.popitem()
-            session.close()
+        """End every session."""
+        for session in list(self._sessions.values()):
+            self.drop(session)
 
     def _sweep(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         while self._sessions:
             session = next(iter(self._sessions.values()))
-            if now - session.touched <= self._idle or session.standing.stream is not None:
+            if now - session.touched <= self._idle:
                 break
-            self.drop(session)
+            if session.busy:
+                session.touched = now
+                self._sessions.move_to_end(session.session.id)
+            else:
+                self.drop(session)
