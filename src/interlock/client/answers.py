@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, cast
 
 from msgspec import Struct
 
-from interlock.errors import METHOD_NOT_FOUND, RpcError
+from interlock.errors import INVALID_PARAMS, METHOD_NOT_FOUND, ConfigError, RpcError
 from interlock.protocol.call import Call, Handler
 from interlock.wire.inputs import (
     CreateMessageParams,
@@ -19,19 +20,18 @@ from interlock.wire.inputs import (
 )
 from interlock.wire.meta import ClientCapabilities, EmptyResult, Implementation, Result
 
-OnElicit: TypeAlias = Callable[[ElicitParams], Awaitable[ElicitResult]]
+OnElicit: TypeAlias = Callable[[ElicitParams], Awaitable[ElicitResult | Mapping[str, Any] | None]]
+"""Shows the form to a person. A mapping is what they filled in, None says that they declined."""
 OnSample: TypeAlias = Callable[[CreateMessageParams], Awaitable[CreateMessageResult]]
+"""Lets a model go on with the messages. Raise `RpcError(-1, …)` where the person says no."""
 
 
 class Answers(Struct, frozen=True):
-    """The callbacks a client was given; what has none is not declared, and refused if asked.
-
-    *roots* are file URIs, with or without a name.
-    """
+    """The callbacks a client was given; what has none is not declared, and refused if asked."""
 
     elicit: OnElicit | None = None
     sample: OnSample | None = None
-    roots: Sequence[str | Root] | None = None
+    roots: Sequence[Root] | None = None
 
     @property
     def capabilities(self) -> ClientCapabilities:
@@ -64,15 +64,35 @@ class AnswerDesk:
             case "ping":
                 return EmptyResult()
             case "elicitation/create" if answers.elicit is not None:
-                return with_defaults(params, await answers.elicit(params))
+                return await _elicited(answers.elicit, params)
             case "sampling/createMessage" if answers.sample is not None:
                 return await answers.sample(params)
             case "roots/list" if answers.roots is not None:
-                return ListRootsResult(
-                    roots=[r if isinstance(r, Root) else Root(uri=r) for r in answers.roots]
-                )
+                return ListRootsResult(roots=list(answers.roots))
             case method:
                 raise RpcError(METHOD_NOT_FOUND, f"This client did not declare {method}")
+
+
+def read_root(root: str | Path | Root) -> Root:
+    """A root from a path or a file URI."""
+    if isinstance(root, Root):
+        return root
+    if isinstance(root, str) and root.startswith("file://"):
+        return Root(uri=root)
+    if isinstance(root, str) and "://" in root:
+        raise ConfigError(f"{root!r} is no root: a path, or a URI with file://, is expected")
+    return Root(uri=Path(root).absolute().as_uri(), name=Path(root).name or None)
+
+
+async def _elicited(elicit: OnElicit, asked: ElicitParams) -> ElicitResult:
+    if asked.mode == "url":
+        raise RpcError(INVALID_PARAMS, "This client did not declare elicitation by URL")
+    answer = await elicit(asked)
+    if answer is None:
+        return ElicitResult(action="decline")
+    if not isinstance(answer, ElicitResult):
+        answer = ElicitResult(action="accept", content=dict(answer))
+    return with_defaults(asked, answer)
 
 
 def with_defaults(asked: ElicitParams, answer: ElicitResult) -> ElicitResult:
@@ -80,7 +100,9 @@ def with_defaults(asked: ElicitParams, answer: ElicitResult) -> ElicitResult:
     if answer.action != "accept" or asked.requested_schema is None:
         return answer
     content = dict(answer.content or {})
-    for name, schema in asked.requested_schema.get("properties", {}).items():
-        if name not in content and isinstance(schema, dict) and "default" in schema:
-            content[name] = schema["default"]
+    properties: Any = asked.requested_schema.get("properties")
+    if isinstance(properties, dict):
+        for name, schema in cast("dict[str, Any]", properties).items():
+            if name not in content and isinstance(schema, dict) and "default" in schema:
+                content[name] = schema["default"]
     return ElicitResult(action="accept", content=content)

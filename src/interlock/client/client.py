@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
-from interlock.client.answers import AnswerDesk, Answers, OnElicit, OnSample
+from interlock.client.answers import AnswerDesk, Answers, OnElicit, OnSample, read_root
 from interlock.client.connect import Wish, open_link, wished
 from interlock.client.listing import Listing
-from interlock.client.subscriptions import listen
-from interlock.client.target import Target, read_target
-from interlock.errors import InvalidMessage, NotConnected
+from interlock.client.reading import (
+    ToolResult,
+    read_contents,
+    read_page,
+    read_prompt,
+    read_result,
+    read_tool_result,
+)
+from interlock.client.subscriptions import Subscription
+from interlock.client.target import Command, Target, Url, read_target
+from interlock.errors import METHOD_NOT_FOUND, ConfigError, NotConnected, RpcError, UsageError
 from interlock.protocol.call import Call
 from interlock.protocol.session import Envelope
 from interlock.transport.link import Link
@@ -30,13 +43,27 @@ from interlock.wire.completion import (
     PromptReference,
     TemplateReference,
 )
-from interlock.wire.content import Text, read
 from interlock.wire.inputs import Root
 from interlock.wire.jsonrpc import UNREADABLE, encode
-from interlock.wire.lifecycle import DiscoverResult, InitializeResult, ServerCapabilities
-from interlock.wire.meta import SERVER_INFO, Implementation, PagedParams, Params, RawResult, Wire
+from interlock.wire.lifecycle import (
+    DiscoverResult,
+    InitializeResult,
+    ServerCapabilities,
+    SetLevelParams,
+)
+from interlock.wire.meta import (
+    SERVER_INFO,
+    Implementation,
+    LogLevel,
+    PagedParams,
+    Params,
+    RawResult,
+    Wire,
+    members,
+)
 from interlock.wire.methods import BY_NAME
 from interlock.wire.notices import (
+    ACKNOWLEDGED,
     MESSAGE,
     PROGRESS,
     PROMPTS_CHANGED,
@@ -49,23 +76,24 @@ from interlock.wire.notices import (
     ProgressNotice,
     UpdatedNotice,
 )
-from interlock.wire.prompts import GetPromptParams, GetPromptResult, ListPromptsResult, Prompt
+from interlock.wire.prompts import GetPromptParams, GetPromptResult, Prompt
 from interlock.wire.resources import (
-    ListResourcesResult,
-    ListResourceTemplatesResult,
     ReadResourceParams,
     ReadResourceResult,
     Resource,
     ResourceTemplate,
+    SubscribeParams,
 )
-from interlock.wire.tools import AnyBlock, CallToolParams, ListToolsResult, ReadToolResult, Tool
+from interlock.wire.tools import CallToolParams, Tool
 
-R = TypeVar("R")
+T = TypeVar("T")
 
-OnProgress = Callable[[ProgressNotice], None]
-OnLog = Callable[[LogNotice], None]
-OnChange = Callable[[Kind], None]
-OnUpdate = Callable[[str], None]
+OnProgress: TypeAlias = Callable[[ProgressNotice], None]
+OnLog: TypeAlias = Callable[[LogNotice], None]
+OnChange: TypeAlias = Callable[[Kind], None]
+OnUpdate: TypeAlias = Callable[[str], None]
+
+log: Final = logging.getLogger("interlock.client")
 
 PATIENCE: Final = 60.0
 """Seconds a call waits for its answer, counted anew with each progress notice."""
@@ -77,36 +105,22 @@ _CHANGES: Final[dict[str, Kind]] = {
 }
 
 
-class ToolResult(Struct, frozen=True):
-    """What a tool answered.
-
-    *structured* is None both for none and for JSON null; *has_structured* tells them apart. With
-    *is_error* the content says what went wrong.
-    """
-
-    content: list[AnyBlock]
-    structured: Any = None
-    is_error: bool = False
-    has_structured: bool = False
-    meta: dict[str, Any] | None = None
-
-    @property
-    def text(self) -> str:
-        """The text blocks, joined by newlines."""
-        return "\n".join(block.text for block in self.content if isinstance(block, Text))
-
-
 class Client:
     """A connection to one server, whatever it speaks and wherever it runs.
 
-    *target* is a URL, a command (a list, or one string), a path to a `.py` file, or a server
+    *target* is a URL, a command (a list, or one string), the path of a `.py` file, or a server
     object. Use it with `async with`, or call `connect()` and `close()` from any task, in any
-    order. *revision* is "auto", "modern", "legacy" or a date. *timeout* is how many seconds a call
-    waits without progress, *connect_timeout* how long starting and greeting may take.
+    order; a closed client can be connected again. Calls may run concurrently.
 
-    *on_elicit*, *on_sample* and *roots* are what a server may ask; what is not given is not
-    declared. *on_log*, *on_change* and *on_update* hear what belongs to no call; they must return
-    quickly. Calls may run concurrently.
+    *revision* is "auto", "modern", "legacy" or a date. *timeout* is how many seconds a call waits
+    without progress (None: for ever), *connect_timeout* how long starting and greeting may take.
+
+    *on_elicit*, *on_sample* and *roots* (paths or file URIs) are what a server may ask; what is
+    not given is not declared. *on_log* hears what the server logs, from *log_level* on ("info" for
+    a modern server, its own choice for a legacy one); *on_change* that a list changed, *on_update*
+    that a resource did which was subscribed to. *on_stderr* gets the lines that a started program
+    writes there, *on_noise* what it sends that is no message. These are plain functions, called in
+    the event loop: they must return quickly, and what they raise is only logged.
     """
 
     def __init__(
@@ -120,8 +134,9 @@ class Client:
         connect_timeout: float = 30.0,
         on_elicit: OnElicit | None = None,
         on_sample: OnSample | None = None,
-        roots: Sequence[str | Root] | None = None,
+        roots: Sequence[str | Path | Root] | None = None,
         on_log: OnLog | None = None,
+        log_level: LogLevel | None = None,
         on_change: OnChange | None = None,
         on_update: OnUpdate | None = None,
         on_stderr: Callable[[str], None] | None = None,
@@ -131,11 +146,14 @@ class Client:
     ) -> None:
         self.target = read_target(target)
         self._patience = timeout
-        self._on_log = on_log
-        self._on_change = on_change
-        self._on_update = on_update
+        self._on_log = _plain(on_log, "on_log")
+        self._on_change = _plain(on_change, "on_change")
+        self._on_update = _plain(on_update, "on_update")
+        self._log_level: LogLevel | None = log_level
         info = Implementation(name=name, version=version)
-        answers = Answers(on_elicit, on_sample, roots)
+        answers = Answers(
+            on_elicit, on_sample, [read_root(root) for root in roots] if roots is not None else None
+        )
         modern, legacy = wished(revision)
         self._wish = Wish(
             name=label or _label(self.target),
@@ -144,15 +162,17 @@ class Client:
             desk=AnswerDesk(info, answers),
             modern=modern,
             legacy=legacy,
+            log_level=log_level or ("info" if on_log is not None else None),
             timeout=connect_timeout,
             on_notice=self._notice,
-            on_stderr=on_stderr,
-            on_noise=on_noise,
+            on_stderr=_plain(on_stderr, "on_stderr"),
+            on_noise=_plain(on_noise, "on_noise"),
             warden=warden,
         )
         self._link: Link | None = None
-        self._opening: asyncio.Lock | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._waiting = 0
+        self._subscription: Subscription | None = None
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -167,23 +187,71 @@ class Client:
         await self.close()
 
     async def connect(self) -> None:
-        """Connect and settle the era; does nothing if connected. Raises `ConnectFailed`."""
+        """Connect and settle the era; does nothing if connected.
+
+        Raises `ConnectFailed`, `ServerExited` with what the program said on stderr, or `TimedOut`.
+        Whoever fails or is cancelled here leaves nothing running.
+        """
+        if self._link is not None:
+            return
+        # In a task of its own: several may wait for it, and whoever closes can end it.
         if self._opening is None:
-            self._opening = asyncio.Lock()
-        async with self._opening:
-            if self._link is None:
-                self._link = await open_link(self.target, self._wish)
-                self._listen(self._link)
+            self._opening = asyncio.create_task(self._open(), name="interlock connect")
+        opening = self._opening
+        self._waiting += 1
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            if opening.cancelled():
+                raise NotConnected("The client was closed while it connected") from None
+            if self._waiting == 1:
+                await self._abandon(opening)
+            raise
+        finally:
+            self._waiting -= 1
+            if opening.done() and self._opening is opening:
+                self._opening = None
 
     async def close(self) -> None:
-        """End the connection, and the program if this client started it. Safe to call twice."""
+        """End the connection, and the program if this client started it. Safe to call twice.
+
+        Calls that wait for an answer raise `ConnectionLost`.
+        """
+        opening, self._opening = self._opening, None
+        if opening is not None and not opening.done():
+            opening.cancel()
+            await asyncio.wait([opening])
         link, self._link = self._link, None
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            listening.cancel()
-            await asyncio.wait([listening])
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await subscription.close()
         if link is not None:
             await link.close()
+
+    async def _open(self) -> None:
+        link = await open_link(self.target, self._wish)
+        try:
+            # A server that refuses to be listened to, or to log, can still be used.
+            with contextlib.suppress(RpcError):
+                if link.envelope.revision.modern:
+                    self._subscription = Subscription(link, self._notice)
+                    await self._subscription.want(self._lists(link))
+                elif self._log_level is not None and link.greeting.capabilities.logging is not None:
+                    level = SetLevelParams(level=self._log_level)
+                    await self._request(link, "logging/setLevel", level)
+        except BaseException:
+            if self._subscription is not None:
+                await self._subscription.close()
+            self._subscription = None
+            await link.close()
+            raise
+        self._link = link
+
+    async def _abandon(self, opening: asyncio.Task[None]) -> None:
+        """Undo what nobody waits for any more."""
+        opening.cancel()
+        await asyncio.wait([opening])
+        await self.close()
 
     # What the server said of itself.
 
@@ -223,7 +291,8 @@ class Client:
     # Tools.
 
     def list_tools(self) -> Listing[Tool]:
-        return self._list("tools/list", "tools", ListToolsResult, lambda page: page.tools)
+        """The tools: `await` it for a list, or iterate with `async for`."""
+        return self._list("tools/list", "tools", "tools", Tool)
 
     async def call_tool(
         self,
@@ -231,45 +300,81 @@ class Client:
         arguments: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
+        deadline: float | None = None,
         on_progress: OnProgress | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> ToolResult:
         """Call a tool. One that fails says so in the result (`is_error`), and raises nothing.
 
-        *timeout* replaces the client's for this call; each progress notice starts it anew. *meta*
+        *timeout* replaces the client's for this call (`math.inf`: none); each progress notice
+        starts it anew, while *deadline* is how many seconds it may take whatever happens. *meta*
         travels in `_meta`. Raises `RpcError` for an unknown tool or arguments the server refuses,
-        `TimedOut`, `ConnectionLost`.
+        `TimedOut`, and `ConnectionLost`, after which nobody knows whether the call ran.
         """
         params = CallToolParams(name=name, arguments=Raw(encode(arguments or {})))
         result = await self.request(
-            "tools/call", params, timeout=timeout, on_progress=on_progress, meta=meta
+            "tools/call",
+            params,
+            timeout=timeout,
+            deadline=deadline,
+            on_progress=on_progress,
+            meta=meta,
         )
         return read_tool_result(result)
 
     # Resources.
 
     def list_resources(self) -> Listing[Resource]:
-        return self._list(
-            "resources/list", "resources", ListResourcesResult, lambda page: page.resources
-        )
+        """The resources that have a URI of their own; `await` it or iterate over it."""
+        return self._list("resources/list", "resources", "resources", Resource)
 
     def list_resource_templates(self) -> Listing[ResourceTemplate]:
+        """The families of resources; `await` it or iterate over it."""
         return self._list(
-            "resources/templates/list",
-            "resource templates",
-            ListResourceTemplatesResult,
-            lambda page: page.resource_templates,
+            "resources/templates/list", "resource templates", "resourceTemplates", ResourceTemplate
         )
 
-    async def read_resource(self, uri: str, *, timeout: float | None = None) -> ReadResourceResult:
+    async def read_resource(
+        self,
+        uri: str,
+        *,
+        timeout: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> ReadResourceResult:
         """Read a resource; raises `ResourceNotFound` if the server has none with this URI."""
-        result = await self.request("resources/read", ReadResourceParams(uri=uri), timeout=timeout)
-        return _decoded(result, ReadResourceResult)
+        result = await self.request(
+            "resources/read", ReadResourceParams(uri=uri), timeout=timeout, on_progress=on_progress
+        )
+        return read_contents(result, uri)
+
+    async def subscribe(self, uri: str) -> None:
+        """Have `on_update` called whenever the resource changes, until `unsubscribe` or `close`.
+
+        Raises `RpcError` if the server does not offer that.
+        """
+        subscription = self._subscription
+        if subscription is None:
+            await self.request("resources/subscribe", SubscribeParams(uri=uri))
+            return
+        watched = subscription.filter.resource_subscriptions or []
+        if uri not in watched:
+            await self._watch(subscription, [*watched, uri])
+
+    async def unsubscribe(self, uri: str) -> None:
+        """Hear no more of a resource; no error if it was not subscribed to."""
+        subscription = self._subscription
+        if subscription is None:
+            await self.request("resources/unsubscribe", SubscribeParams(uri=uri))
+            return
+        watched = subscription.filter.resource_subscriptions or []
+        if uri in watched:
+            await self._watch(subscription, [other for other in watched if other != uri])
 
     # Prompts.
 
     def list_prompts(self) -> Listing[Prompt]:
-        return self._list("prompts/list", "prompts", ListPromptsResult, lambda page: page.prompts)
+        """The prompts; `await` it or iterate over it."""
+        return self._list("prompts/list", "prompts", "prompts", Prompt)
 
     async def get_prompt(
         self,
@@ -277,30 +382,44 @@ class Client:
         arguments: Mapping[str, str] | None = None,
         *,
         timeout: float | None = None,
+        on_progress: OnProgress | None = None,
     ) -> GetPromptResult:
         """Fill in a prompt. Its arguments are strings, whatever they stand for."""
         params = GetPromptParams(name=name, arguments=dict(arguments) if arguments else None)
-        result = await self.request("prompts/get", params, timeout=timeout)
-        return _decoded(result, GetPromptResult)
+        result = await self.request("prompts/get", params, timeout=timeout, on_progress=on_progress)
+        return read_prompt(result)
 
     async def complete(
         self,
-        reference: PromptReference | TemplateReference,
+        reference: str | PromptReference | TemplateReference,
         argument: str,
-        value: str,
+        value: str = "",
         *,
         context: Mapping[str, str] | None = None,
     ) -> Completion:
-        """Suggestions for an argument, of which *value* was typed and *context* is known."""
+        """Suggestions for an argument, of which *value* was typed and *context* is known.
+
+        A string as *reference* is a prompt's name, or a template's URI if it has `{variables}`.
+        """
+        if isinstance(reference, str):
+            is_template = "{" in reference
+            reference = (
+                TemplateReference(uri=reference) if is_template else PromptReference(name=reference)
+            )
         params = CompleteParams(
             ref=reference,
             argument=CompletionArgument(name=argument, value=value),
             context=CompletionContext(arguments=dict(context)) if context else None,
         )
         result = await self.request("completion/complete", params)
-        return _decoded(result, CompleteResult).completion
+        return read_result(result, CompleteResult).completion
 
     # Beneath.
+
+    @property
+    def envelope(self) -> Envelope:
+        """What every request of this client carries."""
+        return self.link.envelope
 
     async def request(
         self,
@@ -308,64 +427,94 @@ class Client:
         params: Params,
         *,
         timeout: float | None = None,
+        deadline: float | None = None,
         on_progress: OnProgress | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> RawResult:
         """Any request of the protocol; its result is JSON, still unread."""
-        link = self.link
-        row = BY_NAME[method]
+        return await self._request(
+            self.link,
+            method,
+            params,
+            patience=timeout if timeout is not None else self._patience,
+            deadline=deadline,
+            on_progress=on_progress,
+            meta=meta,
+        )
+
+    async def _request(
+        self,
+        link: Link,
+        method: str,
+        params: Params,
+        *,
+        patience: float | None = None,
+        deadline: float | None = None,
+        on_progress: OnProgress | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> RawResult:
+        row = BY_NAME.get(method)
+        if row is None:
+            raise UsageError(f"{method!r} is no method of the protocol")
         raw = Raw()
         if meta:
-            raw = Raw(encode({**msgspec.to_builtins(params), "_meta": dict(meta)}))
+            raw = Raw(encode({**members(encode(params)), "_meta": dict(meta)}))
+        if patience == math.inf:
+            patience = None
+        if deadline is not None:
+            deadline += asyncio.get_running_loop().time()
         call = Call(
             row,
             params,
             link.envelope,
-            outlet=_Ear(self._notice, on_progress),
+            outlet=_Ear(self._notice, _plain(on_progress, "on_progress")),
             raw=raw,
-            patience=timeout if timeout is not None else self._patience,
+            patience=patience,
+            deadline=deadline,
         )
         return await link.handle(call)
 
-    @property
-    def envelope(self) -> Envelope:
-        return self.link.envelope
-
-    def _list(
-        self, method: str, what: str, result: type[R], items: Callable[[R], list[Any]]
-    ) -> Listing[Any]:
-        async def page(cursor: str | None) -> tuple[list[Any], str | None]:
-            answer = await self.request(method, PagedParams(cursor=cursor))
-            read = _decoded(answer, result)
-            return items(read), read.next_cursor  # type: ignore[attr-defined]
+    def _list(self, method: str, what: str, member: str, item: type[T]) -> Listing[T]:
+        async def page(cursor: str | None) -> tuple[list[T], str | None]:
+            try:
+                answer = await self.request(method, PagedParams(cursor=cursor))
+            except RpcError as error:
+                # Servers without resources often lack the method: that is an empty list.
+                if error.code == METHOD_NOT_FOUND and cursor is None:
+                    return [], None
+                raise
+            return read_page(answer, member, item, what)
 
         return Listing(what, page)
 
-    def _listen(self, link: Link) -> None:
-        """Hear of changes in the modern era, if anyone wants to."""
-        if self._on_change is None or not link.envelope.revision.modern:
-            return
+    def _lists(self, link: Link) -> Filter:
+        """The list changes that someone wants to hear of, and that the server tells."""
+        if self._on_change is None:
+            return Filter()
         can = link.greeting.capabilities
-        wanted = Filter(
+        return Filter(
             tools_list_changed=can.tools is not None and can.tools.list_changed,
             prompts_list_changed=can.prompts is not None and can.prompts.list_changed,
             resources_list_changed=can.resources is not None and can.resources.list_changed,
         )
-        if wanted != Filter():
-            self._listening = asyncio.create_task(listen(link, wanted, self._notice))
+
+    async def _watch(self, subscription: Subscription, uris: list[str]) -> None:
+        lists = self._lists(self.link)
+        await subscription.want(msgspec.structs.replace(lists, resource_subscriptions=uris or None))
 
     def _notice(self, method: str, params: Raw) -> None:
         try:
             if method in _CHANGES:
-                if self._on_change is not None:
-                    self._on_change(_CHANGES[method])
+                _tell(self._on_change, _CHANGES[method])
             elif method == RESOURCE_UPDATED:
-                if self._on_update is not None:
-                    self._on_update(msgspec.json.decode(params, type=UpdatedNotice).uri)
-            elif method == MESSAGE and self._on_log is not None:
-                self._on_log(msgspec.json.decode(params, type=LogNotice))
-        except UNREADABLE:
-            pass  # A notification nobody can read changes nothing.
+                _tell(self._on_update, msgspec.json.decode(params, type=UpdatedNotice).uri)
+            elif method == MESSAGE:
+                _tell(self._on_log, msgspec.json.decode(params, type=LogNotice))
+            elif method == ACKNOWLEDGED and self._subscription is not None:
+                self._subscription.acknowledged()
+        except UNREADABLE as error:
+            # A notification that nobody can read changes nothing.
+            log.debug("%s of %s: %s", method, self._wish.name, error)
 
 
 class _Ear:
@@ -381,8 +530,8 @@ class _Ear:
 
     def notify(self, method: str, params: Wire | Raw) -> None:
         if method == PROGRESS:
-            if self._on_progress is not None and isinstance(params, ProgressNotice):
-                self._on_progress(params)
+            if isinstance(params, ProgressNotice):
+                _tell(self._on_progress, params)
         elif isinstance(params, Raw):
             self._on_notice(method, params)
 
@@ -393,41 +542,26 @@ class _Ear:
         raise NotConnected(f"{method}: a client's call asks nobody")
 
 
-def read_tool_result(result: RawResult) -> ToolResult:
-    """A `tools/call` result as a user sees it; what is unknown in it is kept, not refused."""
-    if result_kind(result) == "input_required":
-        raise InvalidMessage(
-            "The server asks for input before it answers; this client does not answer that yet"
-        )
-    read_result = _decoded(result, ReadToolResult)
-    structured = read_result.structured_content
-    return ToolResult(
-        content=[read(block) for block in read_result.content],
-        structured=msgspec.json.decode(structured) if structured else None,
-        is_error=read_result.is_error,
-        has_structured=bool(structured),
-        meta=read_result.meta,
-    )
-
-
-class _Kind(Struct):
-    kind: str = msgspec.field(default="complete", name="resultType")
-
-
-def result_kind(result: RawResult) -> str:
-    """Which kind of result it says it is; one that does not say so is complete."""
-    return msgspec.json.decode(result.body, type=_Kind).kind
-
-
-def _decoded(result: RawResult, type: type[R]) -> R:
+def _tell(callback: Callable[[T], None] | None, what: T) -> None:
+    if callback is None:
+        return
     try:
-        return msgspec.json.decode(result.body, type=type)
-    except UNREADABLE as error:
-        raise InvalidMessage(f"The server's answer is no {type.__name__}: {error}") from None
+        callback(what)
+    except Exception:
+        # The top of a user's code: whatever it does must not end the task that reads for all calls.
+        log.exception("the callback %r failed", callback)
+
+
+def _plain(callback: Callable[..., None] | None, name: str) -> Any:
+    if inspect.iscoroutinefunction(callback):
+        raise ConfigError(f"{name} must be a plain function: it is called, not awaited")
+    return callback
 
 
 def _label(target: object) -> str:
-    for attribute in ("url", "command"):
-        if hasattr(target, attribute):
-            return str(getattr(target, attribute))
-    return "server"
+    if isinstance(target, Url):
+        return target.url
+    if isinstance(target, Command):
+        return target.command
+    info = getattr(target, "info", None)
+    return info.name if isinstance(info, Implementation) else "server"

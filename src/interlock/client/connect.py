@@ -45,7 +45,14 @@ from interlock.transport.process import ProcessChannel
 from interlock.transport.warden import Warden
 from interlock.wire.jsonrpc import UNREADABLE
 from interlock.wire.lifecycle import DiscoverResult, InitializeParams, InitializeResult
-from interlock.wire.meta import ClientCapabilities, Implementation, Params, RawResult, Wire
+from interlock.wire.meta import (
+    ClientCapabilities,
+    Implementation,
+    LogLevel,
+    Params,
+    RawResult,
+    Wire,
+)
 from interlock.wire.methods import DISCOVER, INITIALIZE, TO_CLIENT
 from interlock.wire.notices import INITIALIZED, ChangedNotice
 from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, LEGACY, MODERN, Revision
@@ -53,7 +60,8 @@ from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, LEGACY, MODERN
 log: Final = logging.getLogger("interlock.client")
 
 PROBE_SECONDS: Final = 3.0
-"""How long silence after `server/discover` may last before `initialize` is sent as well."""
+"""Patience with a first question: a modern server that starts slowly must not be taken for a
+legacy one, and a legacy one that ignores the question must not be waited for too long."""
 
 _discovered: Final = msgspec.json.Decoder(DiscoverResult)
 _initialized: Final = msgspec.json.Decoder(InitializeResult)
@@ -64,7 +72,8 @@ class Wish(Struct, frozen=True):
 
     *modern* and *legacy* are what may be settled on; one of them may be None. *on_notice* gets
     notifications that belong to no call, *on_stderr* what a started program writes there,
-    *on_noise* what a peer sends that is no message.
+    *on_noise* what a peer sends that is no message. *timeout* is for all of connecting, *probe*
+    for how long silence after `server/discover` may last before `initialize` is sent as well.
     """
 
     name: str
@@ -73,14 +82,17 @@ class Wish(Struct, frozen=True):
     desk: AnswerDesk
     modern: Revision | None = LATEST_MODERN
     legacy: Revision | None = LATEST_LEGACY
+    log_level: LogLevel | None = None
     timeout: float = 30.0
+    probe: float = PROBE_SECONDS
     on_notice: Callable[[str, Raw], None] | None = None
     on_stderr: Callable[[str], None] | None = None
     on_noise: Callable[[str], None] | None = None
     warden: Warden | None = None
 
     def envelope(self, revision: Revision) -> Envelope:
-        return Envelope(revision, self.info, self.capabilities)
+        level = self.log_level if revision.modern else None
+        return Envelope(revision, self.info, self.capabilities, level)
 
 
 async def open_link(target: Url | Command | Service, wish: Wish) -> Link:
@@ -164,9 +176,9 @@ class ChannelLink:
         self._reading.cancel()
         await asyncio.wait([self._reading])
 
-    async def discover(self, revision: Revision) -> DiscoverResult:
+    async def discover(self, revision: Revision) -> None:
         raw = await self.duplex.ask(DISCOVER, _discovery(self._wish, revision))
-        return _discovered.decode(raw)
+        self.settle(revision, _discovery_of(raw, revision, self._wish))
 
     async def initialize(self, revision: Revision) -> None:
         raw = await self.duplex.ask(INITIALIZE, _handshake(self._wish, revision))
@@ -192,60 +204,75 @@ class ChannelLink:
 async def _over_channel(opener: Callable[[], Awaitable[Channel]], wish: Wish) -> Link:
     link = ChannelLink(await opener(), wish)
     try:
-        if wish.modern is None or wish.legacy is None or not await _settled_by_asking(link, wish):
-            if wish.modern is not None and wish.legacy is None:
-                link.settle(wish.modern, await link.discover(wish.modern))
-            elif wish.legacy is not None:
-                await link.initialize(wish.legacy)
-        return link
+        if wish.modern is None:
+            assert wish.legacy is not None
+            await link.initialize(wish.legacy)
+        elif wish.legacy is None:
+            await link.discover(wish.modern)
+        else:
+            await _settle_by_asking(link, wish, wish.modern, wish.legacy)
     except ConnectionLost:
         await link.close()
         if wish.modern is None or wish.legacy is None:
             raise
     except (RpcError, *UNREADABLE) as error:
         await link.close()
-        raise ConnectFailed(f"{wish.name} did not complete the handshake: {error}") from error
+        raise _refused(wish, error) from error
     except BaseException:
         await link.close()
         raise
+    else:
+        return link
     # Some servers exit at a first message they do not know. Start again, and ask nothing.
     return await _over_channel(opener, msgspec.structs.replace(wish, modern=None))
 
 
-async def _settled_by_asking(link: ChannelLink, wish: Wish) -> bool:
-    """Whether `server/discover` settled the era; False says that the server is a legacy one."""
-    assert wish.modern is not None
-    assert wish.legacy is not None
-    probe = asyncio.create_task(link.discover(wish.modern))
+async def _settle_by_asking(
+    link: ChannelLink, wish: Wish, modern: Revision, legacy: Revision
+) -> None:
+    """Ask `server/discover`; where that leads to nothing, greet as a legacy client."""
+    probe = asyncio.create_task(link.discover(modern))
     handshake: asyncio.Task[None] | None = None
     try:
-        await asyncio.wait([probe], timeout=PROBE_SECONDS)
+        await asyncio.wait([probe], timeout=wish.probe)
         if not probe.done():
             # Silent, or slow to start: whichever of the two it answers well first decides.
-            handshake = asyncio.create_task(link.initialize(wish.legacy))
+            handshake = asyncio.create_task(link.initialize(legacy))
             await asyncio.wait([probe, handshake], return_when=asyncio.FIRST_COMPLETED)
-            if not probe.done() and handshake.exception() is None:
-                return True
+            if not probe.done() and handshake.exception() is not None:
+                # A slow modern server refuses the one and may still answer the other.
+                await asyncio.wait([probe], timeout=wish.probe)
             if not probe.done():
-                await asyncio.wait([probe])
+                return await handshake
         try:
-            greeting = probe.result()
+            return probe.result()
         except RpcError as error:
             _stays_modern(error, wish)
-        except UNREADABLE:
-            pass  # An answer that is none: nothing a modern server would send.
-        else:
-            link.settle(wish.modern, greeting)
-            return True
-        if handshake is not None:
-            await handshake
-            return True
-        return False
+        except (InvalidMessage, _Elsewhere, *UNREADABLE):
+            pass  # An answer that is none of a modern server we can speak with.
+        if handshake is None:
+            return await link.initialize(legacy)
+        return await handshake
     finally:
         for task in (probe, handshake):
-            if task is not None and not task.done():
+            if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
+                if not task.cancelled():
+                    task.exception()  # Read: the one that decided was raised or returned above.
+
+
+class _Elsewhere(Exception):
+    """A server answered `server/discover`, to say that it speaks other revisions than ours."""
+
+
+def _refused(wish: Wish, error: Exception) -> ConnectFailed:
+    hint = ""
+    if wish.legacy is None:
+        hint = f". It may not speak {wish.modern}: revision='auto' finds out what it does speak"
+    elif wish.modern is None:
+        hint = ". It may have no handshake any more: revision='auto' finds out what it speaks"
+    return ConnectFailed(f"{wish.name} did not complete the handshake: {error}{hint}")
 
 
 def _stays_modern(error: RpcError, wish: Wish) -> None:
@@ -363,7 +390,7 @@ async def _over_http(target: Url, wish: Wish) -> Link:
         return link
     except (RpcError, *UNREADABLE) as error:
         await link.close()
-        raise ConnectFailed(f"{wish.name} did not complete the handshake: {error}") from error
+        raise _refused(wish, error) from error
     except BaseException:
         await link.close()
         raise
@@ -374,7 +401,7 @@ async def _discovers(link: _HttpLink, wish: Wish, revision: Revision) -> bool:
     for attempt in range(2):
         try:
             raw, _ = await link.ask(DISCOVER, _discovery(wish, revision), revision=revision)
-            greeting = _discovered.decode(raw)
+            greeting = _discovery_of(raw, revision, wish)
         except RpcError as error:
             if revision.name in _supported(error) and attempt == 0:
                 continue
@@ -386,12 +413,24 @@ async def _discovers(link: _HttpLink, wish: Wish, revision: Revision) -> bool:
             if error.status in (401, 403) or error.status >= 500 or error.status < 400:
                 raise
             return False
-        except (InvalidMessage, *UNREADABLE):
+        except (InvalidMessage, _Elsewhere, *UNREADABLE):
             return False
         link.settle(Outgoing(wish.envelope(revision)))
         link.greeting = greeting
         return True
     return False
+
+
+def _discovery_of(raw: Raw, revision: Revision, wish: Wish) -> DiscoverResult:
+    greeting = _discovered.decode(raw)
+    offered = greeting.supported_versions
+    if offered and revision.name not in offered:
+        if wish.legacy is not None and any(version in LEGACY for version in offered):
+            raise _Elsewhere
+        raise ConnectFailed(
+            f"{wish.name} speaks {', '.join(offered)}; we speak {revision} and {', '.join(LEGACY)}"
+        )
+    return greeting
 
 
 def _discovery(wish: Wish, revision: Revision) -> Raw:

@@ -10,55 +10,151 @@ from typing import Final
 
 from msgspec import Raw
 
-from interlock.errors import PeerError, RpcError
+from interlock.errors import METHOD_NOT_FOUND, PeerError, RpcError
 from interlock.protocol.call import Call
 from interlock.transport.link import Link
 from interlock.wire.jsonrpc import encode
 from interlock.wire.meta import Wire
 from interlock.wire.methods import BY_NAME, LISTEN
-from interlock.wire.notices import ACKNOWLEDGED, Filter, ListenParams
+from interlock.wire.notices import (
+    ACKNOWLEDGED,
+    LIST_CHANGED,
+    RESOURCE_UPDATED,
+    ChangedNotice,
+    Filter,
+    Kind,
+    ListenParams,
+    UpdatedNotice,
+)
 
 log: Final = logging.getLogger("interlock.client")
 
 PAUSES: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
+"""Seconds before a subscription that broke off is opened again, less up to half of jitter."""
+ACKNOWLEDGED_WITHIN: Final = 5.0
+"""Seconds a server gets to acknowledge before whoever subscribed goes on without."""
+
+OnNotice = Callable[[str, Raw], None]
+
+
+class Subscription:
+    """What a client wants to hear from one server, and the open call that it hears it over.
+
+    What breaks off is opened again, and then everything that was subscribed to counts as changed:
+    nobody can know what was missed.
+    """
+
+    def __init__(self, link: Link, on_notice: OnNotice) -> None:
+        self.filter = Filter()
+        self._link = link
+        self._on_notice = on_notice
+        self._task: asyncio.Task[None] | None = None
+        self._acknowledged = asyncio.Event()
+
+    async def want(self, filter: Filter) -> None:
+        """Hear of *filter* from now on, instead of what was wanted before.
+
+        Returns when the server has acknowledged it; raises `RpcError` if it refuses. A server that
+        does not say either is waited for a few seconds only.
+        """
+        old, self.filter = self._task, filter
+        self._acknowledged = acknowledged = asyncio.Event()
+        if filter != Filter():
+            self._task = task = asyncio.create_task(self._listen(filter, acknowledged))
+            heard = asyncio.create_task(acknowledged.wait())
+            try:
+                await asyncio.wait(
+                    [task, heard],
+                    timeout=ACKNOWLEDGED_WITHIN,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            finally:
+                heard.cancel()
+            # The old one ends after the new one has begun, so that nothing falls between.
+            await _end(old)
+            if task.done() and not acknowledged.is_set():
+                task.result()
+        else:
+            self._task = None
+            await _end(old)
+
+    def acknowledged(self) -> None:
+        """The server's acknowledgement came; over a pipe it does not come to the call itself."""
+        self._acknowledged.set()
+
+    async def close(self) -> None:
+        task, self._task = self._task, None
+        await _end(task)
+
+    async def _listen(self, filter: Filter, acknowledged: asyncio.Event) -> None:
+        tries = 0
+        while True:
+            ear = _Ear(self._on_notice, acknowledged)
+            params = ListenParams(notifications=filter)
+            call = Call(BY_NAME[LISTEN], params, self._link.envelope, outlet=ear)
+            again = acknowledged.is_set()
+            acknowledged.clear()
+            telling = asyncio.create_task(self._tell_all(filter, acknowledged)) if again else None
+            try:
+                await self._link.handle(call)
+                log.debug("the server ended the subscription")
+            except RpcError as error:
+                log.debug("no subscription: %s", error)
+                if not again:
+                    raise
+                return
+            except PeerError as error:
+                log.debug("subscription broke off: %s", error)
+            finally:
+                if telling is not None:
+                    telling.cancel()
+            tries = 0 if acknowledged.is_set() else tries + 1
+            acknowledged.set()
+            pause = PAUSES[min(tries, len(PAUSES) - 1)] * random.uniform(0.5, 1.0)  # noqa: S311  jitter, no secret
+            lost = asyncio.ensure_future(self._link.wait_lost())
+            done, _ = await asyncio.wait([lost], timeout=pause)
+            lost.cancel()
+            if done:
+                return
+
+    async def _tell_all(self, filter: Filter, acknowledged: asyncio.Event) -> None:
+        """Once listening again, say that whatever was subscribed to may have changed."""
+        await acknowledged.wait()
+        kinds: dict[Kind, bool] = {
+            "tools": filter.tools_list_changed,
+            "prompts": filter.prompts_list_changed,
+            "resources": filter.resources_list_changed,
+        }
+        for kind, wanted in kinds.items():
+            if wanted:
+                self._on_notice(LIST_CHANGED[kind], Raw(encode(ChangedNotice())))
+        for uri in filter.resource_subscriptions or ():
+            self._on_notice(RESOURCE_UPDATED, Raw(encode(UpdatedNotice(uri=uri))))
 
 
 class _Ear:
     """The outlet of a listen call: hands on what it hears."""
 
-    def __init__(self, on_notice: Callable[[str, Raw], None]) -> None:
+    def __init__(self, on_notice: OnNotice, acknowledged: asyncio.Event) -> None:
         self._on_notice = on_notice
-        self.heard = False
+        self._acknowledged = acknowledged
 
     def notify(self, method: str, params: Wire | Raw) -> None:
-        self.heard = True
-        if method != ACKNOWLEDGED:
+        if method == ACKNOWLEDGED:
+            self._acknowledged.set()
+        else:
             self._on_notice(method, params if isinstance(params, Raw) else Raw(encode(params)))
 
     async def drain(self) -> None:
         pass
 
     async def ask(self, method: str, params: Wire | Raw) -> Raw:
-        raise RpcError(-32601, f"{method} cannot be asked on a subscription")
+        raise RpcError(METHOD_NOT_FOUND, f"{method} cannot be asked on a subscription")
 
 
-async def listen(link: Link, filter: Filter, on_notice: Callable[[str, Raw], None]) -> None:
-    """Listen until cancelled; what breaks off is opened again after growing pauses with jitter.
-
-    Ends by itself if the server refuses, or ends the subscription with a result.
-    """
-    tries = 0
-    while True:
-        ear = _Ear(on_notice)
-        call = Call(BY_NAME[LISTEN], ListenParams(notifications=filter), link.envelope, outlet=ear)
-        try:
-            await link.handle(call)
-            return
-        except RpcError as error:
-            log.debug("no subscription: %s", error)
-            return
-        except PeerError as error:
-            log.debug("subscription broke off: %s", error)
-        tries = 0 if ear.heard else tries + 1
-        pause = PAUSES[min(tries, len(PAUSES) - 1)]
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  jitter, no secret
+async def _end(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # Read, so that nobody is warned of it: it ended, which was the wish.

@@ -41,36 +41,64 @@ class Command(Struct, frozen=True):
         return f"Command({[self.command, *self.args]!r})"
 
 
-Target: TypeAlias = Url | Command | Service | str | Sequence[str]
+Target: TypeAlias = Url | Command | Service | str | Path | Sequence[str]
 
 
 def read_target(target: Target) -> Url | Command | Service:
     """What *target* means.
 
-    A string with `http(s)://` is a URL, one that ends in `.py` a Python file, any other a command
-    line, split as a shell would but never given to one. A list is a command and its arguments.
+    A string with `http(s)://` is a URL, any other a command line, split as a shell would but never
+    given to one. A list is a command and its arguments. Where a command begins with a `.py` file,
+    this Python runs it.
     """
+    if isinstance(target, Path):
+        return _command([str(target)])
     if isinstance(target, str):
-        if "://" in target:
-            parts = urlsplit(target)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ConfigError(f"{target!r} is no URL of a server: http:// or https:// expected")
-            return Url(target)
-        if target.endswith(".py") and Path(target).is_file():
-            return Command(sys.executable, [target])
-        words = shlex.split(target)
-        if not words:
-            raise ConfigError("An empty string is no target: give a URL, a command, or a server")
-        return Command(words[0], words[1:])
+        if "://" in target.partition(" ")[0]:
+            return _url(target)
+        return _command(_words(target))
     if isinstance(target, (list, tuple)):
-        words = cast("Sequence[Any]", target)
-        if not words or not all(isinstance(word, str) for word in words):
-            raise ConfigError(f"A command is a list of strings, not {target!r}")
-        return Command(target[0], target[1:])
+        words = list(cast("Sequence[Any]", target))
+        if not all(isinstance(word, str) for word in words):
+            raise ConfigError(f"A command is a list of strings, not {words!r}")
+        return _command(words)
     if isinstance(target, (Url, Command)):
         return target
     if callable(getattr(target, "handle", None)):
-        return target  # type: ignore[return-value]
+        return cast("Service", target)
     raise ConfigError(
         f"{type(target).__name__} is no target: give a URL, a command as a list, or a Server"
     )
+
+
+def _url(text: str) -> Url:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError(
+            f"{text!r} is no URL of a server: http://host:port/path or https://… is expected"
+        )
+    return Url(text)
+
+
+def _words(line: str) -> list[str]:
+    if line.endswith(".py") and Path(line).is_file():
+        return [line]  # A path may hold spaces.
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise ConfigError(f"{line!r} is no command line: {error}; give it as a list") from None
+
+
+def _command(words: Sequence[str]) -> Command:
+    if not words or not words[0]:
+        raise ConfigError("Nothing is no target: give a URL, a command, or a Server")
+    if not words[0].endswith(".py"):
+        return Command(words[0], words[1:])
+    if not Path(words[0]).is_file():
+        raise ConfigError(f"There is no file {words[0]!r} (looked in {Path.cwd()})")
+    return Command(sys.executable, words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ class Context:
     ) -> None:
         """Say how far the call is. *progress* must grow; a value that does not is dropped."""
         meta = self.call.params.meta
-        if meta is None or meta.progress_token is None:
+        if meta is None or meta.progress_token is None or not math.isfinite(progress):
             return
         if self._progress is not None and progress <= self._progress:
             return
@@ -97,7 +98,9 @@ class Context:
         Modern clients ask with each request, legacy ones by `logging/setLevel`; a legacy client
         that never said gets "info" and above. Never log secrets: the peer reads this.
         """
-        envelope = self.call.envelope
+        # A legacy client may change its level while the call runs.
+        session = self.call.session
+        envelope = self.call.envelope if session is None else session.envelope
         least = envelope.log_level
         if least is None:
             if envelope.revision.modern:

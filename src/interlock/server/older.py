@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from interlock.wire.content import Audio, ContentBlock, ResourceLink, Text
+from typing import TypeVar
+
+from interlock.wire.content import Audio, ContentBlock, ResourceLink, Text, Unknown
 from interlock.wire.versions import V2025_03_26, V2025_06_18, Revision
 
 
@@ -15,7 +17,10 @@ def as_known(revision: Revision, blocks: list[ContentBlock]) -> list[ContentBloc
     return [known(revision, block) for block in blocks]
 
 
-def known(revision: Revision, block: ContentBlock) -> ContentBlock:
+B = TypeVar("B", ContentBlock, ContentBlock | Unknown)
+
+
+def known(revision: Revision, block: B) -> B | Text:
     if isinstance(block, ResourceLink) and revision < V2025_06_18:
         about = f" ({block.description})" if block.description else ""
         return Text(text=f"{block.title or block.name}: {block.uri}{about}")

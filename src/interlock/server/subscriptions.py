@@ -7,7 +7,9 @@ session's standing outlet, and of resources they subscribed to.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import contextlib
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from interlock.errors import INVALID_REQUEST, RpcError
 from interlock.protocol.call import Call
@@ -26,6 +28,8 @@ from interlock.wire.notices import (
     UpdatedNotice,
 )
 from interlock.wire.resources import SubscribeParams
+
+T = TypeVar("T")
 
 LISTENERS: Final = 10_000
 URIS: Final = 1_000
@@ -53,9 +57,13 @@ class _Listener:
 
 
 class Subscriptions:
-    """Everyone who listens to one service."""
+    """Everyone who listens to one service.
+
+    `changed` and `updated` may be called from any thread; the rest belongs to the event loop.
+    """
 
     def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: dict[int, _Listener] = {}
         self._sessions: dict[int, Session] = {}
         self._watching: dict[int, set[str]] = {}
@@ -65,6 +73,7 @@ class Subscriptions:
 
     def attach(self, session: Session) -> None:
         """Tell a legacy *session* of changes until it closes."""
+        self._loop = asyncio.get_running_loop()
         key = id(session)
         self._sessions[key] = session
         self._watching[key] = set()
@@ -84,7 +93,8 @@ class Subscriptions:
             raise RpcError(INVALID_REQUEST, f"More than {LISTENERS} subscriptions; try later")
         if len(wanted.resource_subscriptions or ()) > URIS:
             raise RpcError(INVALID_REQUEST, f"A subscription can watch {URIS} resources at most")
-        listener = _Listener(call, wanted, asyncio.get_running_loop().create_future())
+        self._loop = asyncio.get_running_loop()
+        listener = _Listener(call, wanted, self._loop.create_future())
         call.outlet.notify(
             ACKNOWLEDGED, AcknowledgedNotice(notifications=wanted, meta=dict(listener.meta))
         )
@@ -112,22 +122,11 @@ class Subscriptions:
 
     def changed(self, kind: Kind) -> None:
         """Tell everyone who wants to know that a list is not what it was."""
-        method = LIST_CHANGED[kind]
-        for session in list(self._sessions.values()):
-            session.standing.notify(method, ChangedNotice())
-        for listener in list(self._listeners.values()):
-            if listener.wants(kind):
-                listener.call.outlet.notify(method, ChangedNotice(meta=dict(listener.meta)))
+        self._soon(self._changed, kind)
 
     def updated(self, uri: str) -> None:
         """Tell everyone who watches the resource that its contents changed."""
-        for key, session in list(self._sessions.items()):
-            if uri in self._watching[key]:
-                session.standing.notify(RESOURCE_UPDATED, UpdatedNotice(uri=uri))
-        for listener in list(self._listeners.values()):
-            if uri in listener.uris:
-                notice = UpdatedNotice(uri=uri, meta=dict(listener.meta))
-                listener.call.outlet.notify(RESOURCE_UPDATED, notice)
+        self._soon(self._updated, uri)
 
     def end(self) -> None:
         """End every open subscription with its result, as a server that stops should."""
@@ -140,3 +139,34 @@ class Subscriptions:
         if key not in self._watching:
             raise RpcError(INVALID_REQUEST, "There is no session to subscribe in")
         return self._watching[key]
+
+    def _soon(self, tell: Callable[[T], None], what: T) -> None:
+        """Tell at once from the loop's own thread; from a sync handler's, let the loop do it."""
+        if self._loop is None or not len(self):
+            return
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is self._loop:
+            tell(what)
+            return
+        with contextlib.suppress(RuntimeError):  # The loop was closed, and its listeners with it.
+            self._loop.call_soon_threadsafe(tell, what)
+
+    def _changed(self, kind: Kind) -> None:
+        method = LIST_CHANGED[kind]
+        for session in list(self._sessions.values()):
+            session.standing.notify(method, ChangedNotice())
+        for listener in list(self._listeners.values()):
+            if listener.wants(kind):
+                listener.call.outlet.notify(method, ChangedNotice(meta=dict(listener.meta)))
+
+    def _updated(self, uri: str) -> None:
+        for key, session in list(self._sessions.items()):
+            if uri in self._watching[key]:
+                session.standing.notify(RESOURCE_UPDATED, UpdatedNotice(uri=uri))
+        for listener in list(self._listeners.values()):
+            if uri in listener.uris:
+                notice = UpdatedNotice(uri=uri, meta=dict(listener.meta))
+                listener.call.outlet.notify(RESOURCE_UPDATED, notice)

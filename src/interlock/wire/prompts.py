@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Raw, field
 
-from interlock.wire.content import ContentBlock
+from interlock.wire.content import ContentBlock, Unknown
 from interlock.wire.meta import Icon, PagedResult, Params, Result, Role, Wire
 
 
@@ -27,8 +27,10 @@ class Prompt(Wire):
 
 
 class PromptMessage(Wire):
+    """*content* is `Unknown` only where a client read a block of a newer type."""
+
     role: Role
-    content: ContentBlock
+    content: ContentBlock | Unknown
 
 
 class ListPromptsResult(PagedResult):
