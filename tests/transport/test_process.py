@@ -410,13 +410,15 @@ async def test_closing_that_was_cancelled_still_ends_the_child(start: Start):
     assert channel.returncode == -signal.SIGKILL
 
 
-async def test_a_start_that_was_cancelled_leaves_no_child(tmp_path: Path):
+@pytest.mark.parametrize("turns", [1, 3, 5])
+async def test_a_start_that_was_cancelled_leaves_no_child(turns: int, tmp_path: Path):
     file = tmp_path / "pid"
     note = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
     starting = asyncio.ensure_future(
         ProcessChannel.start(sys.executable, ["-I", "-S", "-c", note, str(file)], name="it")
     )
-    await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting

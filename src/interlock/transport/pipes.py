@@ -14,9 +14,9 @@ import socket
 import stat
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from queue import SimpleQueue
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 from interlock.errors import ConnectionLost
 from interlock.transport.channel import HIGH_WATER, MESSAGE_LIMIT
@@ -26,6 +26,9 @@ _CHUNK: Final = 256 * 1024
 _STALLED: Final = 1.0
 """Seconds without a byte taken after which a closing channel gives up on its reader."""
 _FLUSH_AT_MOST: Final = 10.0
+
+
+AnyTransport = TypeVar("AnyTransport", asyncio.ReadTransport, asyncio.WriteTransport)
 
 
 class PipeChannel(asyncio.Protocol):
@@ -53,7 +56,11 @@ class PipeChannel(asyncio.Protocol):
 
     async def attach(self, source: IO[bytes], sink: IO[bytes]) -> None:
         """Read messages from *source*, write them to *sink*; both unbuffered, and closed by this."""
-        self._outgoing = await connect_writer(self._outlet, sink)
+        try:
+            self._outgoing = await connect_writer(self._outlet, sink)
+        except BaseException:
+            source.close()  # the transport has taken the other one
+            raise
         self._outgoing.set_write_buffer_limits(high=HIGH_WATER)
         self._incoming = await connect_reader(self, source)
 
@@ -252,8 +259,7 @@ async def connect_reader(protocol: asyncio.Protocol, source: IO[bytes]) -> async
     loop = asyncio.get_running_loop()
     if not _can_be_awaited(source.fileno()):
         return _ThreadReader(loop, protocol, source)
-    transport, _ = await loop.connect_read_pipe(lambda: protocol, source)
-    return transport
+    return await _whole(loop.connect_read_pipe(lambda: protocol, source))
 
 
 async def connect_writer(protocol: asyncio.BaseProtocol, sink: IO[bytes]) -> asyncio.WriteTransport:
@@ -261,7 +267,18 @@ async def connect_writer(protocol: asyncio.BaseProtocol, sink: IO[bytes]) -> asy
     loop = asyncio.get_running_loop()
     if not _can_be_awaited(sink.fileno()):
         return _ThreadWriter(loop, protocol, sink)
-    transport, _ = await loop.connect_write_pipe(lambda: protocol, sink)
+    return await _whole(loop.connect_write_pipe(lambda: protocol, sink))
+
+
+async def _whole(connecting: Coroutine[Any, Any, tuple[AnyTransport, Any]]) -> AnyTransport:
+    """The transport. Cancelled half-way uvloop would lose it, with the descriptor still open."""
+    task = asyncio.ensure_future(connecting)
+    try:
+        transport, _ = await asyncio.shield(task)
+    except asyncio.CancelledError:
+        transport, _ = await task  # it waits for no peer
+        transport.close()
+        raise
     return transport
 
 

@@ -157,9 +157,6 @@ class ProcessChannel(PipeChannel):
             await channel._connect()
         except BaseException:
             channel._kill()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                if pipe is not None:
-                    pipe.close()
             raise
         return channel
 
@@ -194,7 +191,12 @@ class ProcessChannel(PipeChannel):
         assert stdin is not None
         assert stdout is not None
         assert stderr is not None
-        self._errors = await connect_reader(self._stderr, stderr)
+        try:
+            self._errors = await connect_reader(self._stderr, stderr)
+        except BaseException:
+            stdin.close()
+            stdout.close()
+            raise
         await self.attach(stdout, stdin)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -232,6 +234,7 @@ class ProcessChannel(PipeChannel):
                 await within(_LINGER, self._last_words())
             await self._sweep()
             await self._read_on()
+            await within(_LINGER, self._stderr.ended.wait())
         finally:
             # Reached early when the loop is being shut down: nobody will come back to this child.
             if not self._exited.is_set():

@@ -59,6 +59,8 @@ def claim() -> Claimed:
 class StdioChannel(PipeChannel):
     """The Channel of a server that was started as a child; it ends when stdin does.
 
+    For asyncio's own loop: uvloop takes a terminal for a pipe whose reader has left.
+
     What was sent before `close` is still delivered to a client that keeps reading, for at most ten
     seconds.
     """

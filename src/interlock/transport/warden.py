@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -34,7 +33,7 @@ class Warden:
     """
 
     def __init__(self) -> None:
-        self.mark = secrets.token_hex(8)
+        self.mark = os.urandom(8).hex()
         self._groups: set[int] = set()
         self._process: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
