@@ -164,12 +164,7 @@ NOT_YET: dict[str, dict[str, str]] = {
         **dict.fromkeys(TASKS, NO_TASKS),
         "http-custom-header-server-validation": "Mcp-Param headers are not held against arguments",
     },
-    "client-2025-11-25": {
-        **dict.fromkeys(AUTH_BOTH, NO_AUTH),
-        "elicitation-sep1034-client-defaults": "the first call may overtake the standing stream, "
-        "on which this server asks",
-        "sse-retry": "a call's stream that closes early is not resumed (SEP-1699)",
-    },
+    "client-2025-11-25": dict.fromkeys(AUTH_BOTH, NO_AUTH),
     "client-2026-07-28": {
         **dict.fromkeys({**AUTH_BOTH, **AUTH_MODERN}, NO_AUTH),
         "http-custom-headers": "arguments are not sent as Mcp-Param headers",
