@@ -27,9 +27,9 @@ check: dev ## lint, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
 
-interop: dev ## real clients, hosts and servers of others against ours
+interop: dev ## real clients, hosts and servers of others against ours; ONLY=codex: only some
 	@$(PIN) py-git mcp2 mcp1 node hosts
-	@.venv/bin/python tests/interop/run.py $(if $(ONLY),--only $(ONLY))
+	@.venv/bin/python tests/interop/run.py $(if $(ONLY),--only "$(ONLY)")
 
 bench: dev ## measure against other implementations, in one run
 	@$(PIN) mcp2 mcp1 fastmcp node
