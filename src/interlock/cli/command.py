@@ -14,6 +14,8 @@ from interlock.cli.problem import EXITS
 SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 
+_HANDLER: Final = "interlock"
+
 Body: TypeAlias = Callable[..., int | None]
 """What a command does; the number it returns, if any, is the exit code."""
 
@@ -64,11 +66,11 @@ def _debug(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
 
 def log_to_stderr(level: int) -> None:
     """The library configures no logging; the command line does, here."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        force=True,
-    )
+    if all(handler.name != _HANDLER for handler in logging.root.handlers):
+        handler = logging.StreamHandler(sys.stderr)
+        handler.name = _HANDLER
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logging.root.addHandler(handler)
+    logging.root.setLevel(level)
     # asyncio says at this level which selector it uses, and nothing else of use.
     logging.getLogger("asyncio").setLevel(max(level, logging.INFO))

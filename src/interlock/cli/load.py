@@ -17,6 +17,9 @@ from interlock.server.server import Server
 
 _OURS: Final = str(Path(__file__).parent.parent)
 
+_SERVICE: Final = ("info", "handle", "start", "stop")
+"""What a thing needs to be served."""
+
 
 def load(target: str) -> Service:
     """The server that *target* names: a file or a dotted module, perhaps with `:object`.
@@ -146,7 +149,7 @@ def _named(module: ModuleType, target: str, name: str) -> Service:
     where = target.removesuffix(f":{name}")
     if found is None:
         raise Problem(f"{where} has no {name!r}.", meant(name, _servers(module)), code=USAGE)
-    if isinstance(found, type) or not callable(getattr(found, "handle", None)):
+    if isinstance(found, type) or not all(hasattr(found, part) for part in _SERVICE):
         raise Problem(
             f"{name} in {where} is a {type(found).__name__}, and a Server is expected.",
             meant(name, _servers(module)),

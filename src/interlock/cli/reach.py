@@ -15,11 +15,11 @@ from msgspec import Struct
 
 from interlock.cli.command import Body
 from interlock.cli.problem import NOTHING, USAGE, Problem, meant
-from interlock.cli.terminal import say, styled
+from interlock.cli.terminal import safe, say, styled
 from interlock.client.client import Client
 from interlock.errors import ConfigError, PeerError, RpcError
 from interlock.gateway.config import FILE_NAME, Config, load
-from interlock.gateway.gateway import Gateway
+from interlock.gateway.gateway import Gateway, OnEvent
 from interlock.gateway.names import SEPARATOR, prefix
 from interlock.gateway.run import Running, find_running
 from interlock.gateway.upstream import Status
@@ -149,7 +149,7 @@ def some(config: Config) -> None:
 def directly(config: Config, *servers: str) -> Gateway:
     """A gateway in this process to just *servers*, or to all; not started yet."""
     chosen = {name: config.servers[name] for name in servers} or config.servers
-    return Gateway(msgspec.structs.replace(config, servers=chosen), on_event=_progress)
+    return Gateway(msgspec.structs.replace(config, servers=chosen), on_event=_progress())
 
 
 async def status(gateway: Running) -> list[Status]:
@@ -174,6 +174,17 @@ def not_running(one: Status) -> Problem:
     )
 
 
-def _progress(server: str, what: str, detail: str) -> None:
-    if sys.stderr.isatty():
-        say(styled(f"{server}: {what}{f' ({detail})' if detail else ''}", "dim"))
+def _progress() -> OnEvent | None:
+    """Says on a terminal what is waited for: each server once when it starts, once when it runs."""
+    if not sys.stderr.isatty():
+        return None
+    heard: set[str] = set()
+
+    def happened(server: str, what: str, detail: str) -> None:
+        words = {"starting": f"starting {server} …", "running": f"{server} runs"}
+        line = words.get(what)
+        if line is not None and line not in heard:
+            heard.add(line)
+            say(styled(safe(line), "dim"))
+
+    return happened

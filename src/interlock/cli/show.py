@@ -91,7 +91,7 @@ def _plain(block: AnyBlock) -> Any:
 
 
 def _size(data: str) -> str:
-    return f"{len(data) * 3 // 4:,} bytes"
+    return f"{len(data) * 3 // 4 - data.count('='):,} bytes"
 
 
 def _bytes(data: str) -> bytes:

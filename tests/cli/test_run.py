@@ -1,0 +1,93 @@
+"""`interlock run`: a file served over stdio and over HTTP."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Run
+
+from interlock import Client
+
+FILE = """\
+import os
+from interlock import Server
+
+print("printed at import")
+os.system("echo printed by a child")
+server = Server("noisy")
+other = Server("other")
+
+@server.tool
+def echo(text: str) -> str:
+    print("printed in a tool")
+    return text
+"""
+INTERLOCK = [sys.executable, "-m", "interlock"]
+
+
+@pytest.fixture
+def file(folder: Path) -> Path:
+    path = folder / "noisy.py"
+    path.write_text(FILE)
+    return path
+
+
+async def test_what_a_file_prints_does_not_disturb_stdio(file: Path):
+    heard: list[str] = []
+    command = [*INTERLOCK, "run", f"{file}:server"]
+    async with Client(command, on_stderr=heard.append) as client:
+        assert (await client.call_tool("echo", {"text": "hi"})).text == "hi"
+    assert heard[:2] == ["printed at import", "printed by a child"]
+
+
+async def test_a_file_that_runs_its_server_itself_is_served_once(folder: Path):
+    (folder / "own.py").write_text(FILE + "from interlock import run\nrun(server)\n")
+    async with Client([*INTERLOCK, "run", "own.py:server"]) as client:
+        assert (await client.call_tool("echo", {"text": "hi"})).text == "hi"
+
+
+def test_it_ends_well_when_its_client_leaves(folder: Path):
+    for name, more in {"own": "from interlock import run\nrun(server)\n", "file": ""}.items():
+        (folder / f"{name}.py").write_text(FILE + more)
+        command = [*INTERLOCK, "run", f"{name}.py:server"]
+        assert subprocess.run(command, input=b"", check=False).returncode == 0
+
+
+@pytest.fixture
+def over_http(file: Path) -> Generator[subprocess.Popen[str]]:
+    command = [*INTERLOCK, "run", f"{file}:server", "--http", "--port", "0", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    yield process
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
+async def test_over_http_it_says_where_and_ends_on_ctrl_c(over_http: subprocess.Popen[str]):
+    assert over_http.stdout is not None
+    told = next(json.loads(line) for line in over_http.stdout if line.startswith("{"))
+    assert told["name"] == "noisy"
+    async with Client(told["url"]) as client:
+        assert (await client.call_tool("echo", {"text": "hi"})).text == "hi"
+
+
+def test_a_fault_of_the_file_is_told_on_stderr_and_nothing_on_stdout(folder: Path):
+    (folder / "bad.py").write_text("print('out')\n1 / 0\n")
+    done = subprocess.run(
+        [*INTERLOCK, "run", "bad.py"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "out\nerror: bad.py raised ZeroDivisionError while it was imported:" in done.stderr
+
+
+def test_a_port_that_cannot_be_listened_on_is_exit_3(run: Run, folder: Path):
+    (folder / "one.py").write_text("from interlock import Server\nserver = Server('one')\n")
+    done = run("run", "one.py", "--http", "--host", "192.0.2.1")
+    assert done.code == 3
+    assert "Cannot listen on 192.0.2.1:8000" in done.err

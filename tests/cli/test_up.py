@@ -1,0 +1,135 @@
+"""`interlock up`, as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.cli.conftest import BROKEN, SAMPLE, TIME, UNUSABLE, Run, Up, write_config
+
+from interlock import Client
+
+
+async def test_everything_is_behind_its_one_endpoint(served: Up):
+    async with Client(served.url) as client:
+        tools = [tool.name async for tool in client.list_tools()]
+        assert {"time__convert_time", "tasks__create_task", "sample__write"} <= set(tools)
+        result = await client.call_tool("time__get_current_time", {"timezone": "Asia/Tokyo"})
+        assert result.structured["timezone"] == "Asia/Tokyo"
+
+
+def test_json_tells_of_every_server_once_all_have_started_or_failed(served: Up):
+    assert {name: one["state"] for name, one in served.servers.items() if name != "broken"} == {
+        "time": "running",
+        "tasks": "running",
+        "sample": "running",
+    }
+    assert served.servers["broken"]["error"]
+
+
+def test_a_second_one_in_the_same_folder_is_refused_with_the_first(run: Run, in_served: Up):
+    done = run("up")
+    assert done.code == 3
+    assert f"A gateway already runs for this folder: {in_served.url}" in done.err
+
+
+def test_a_port_that_is_taken_is_told(run: Run, folder: Path):
+    write_config(folder, broken=BROKEN)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        done = run("up", "--port", str(other.getsockname()[1]))
+    assert done.code == 3
+    assert "Something else listens on 127.0.0.1" in done.err
+
+
+def test_without_a_configuration_it_is_exit_3(run: Run, folder: Path):
+    done = run("up")
+    assert (done.code, done.out) == (3, "")
+    assert "there is no .mcp.json" in done.err
+
+
+def test_a_person_gets_the_table_the_endpoint_and_the_line_for_a_host(folder: Path):
+    write_config(folder, time=TIME, old=UNUSABLE)
+    up = subprocess.Popen(
+        [sys.executable, "-m", "interlock", "up", "--port", "0"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert up.stdout is not None
+    lines: list[str] = []
+    for line in up.stdout:
+        lines.append(line.rstrip())
+        if line.startswith("Ctrl-C"):
+            break
+    began = time.monotonic()
+    up.send_signal(signal.SIGINT)
+    assert up.wait(10) == 0
+    assert time.monotonic() - began < 3  # Measured at 0.3; the rest is for busy machines.
+    up.stdout.close()
+    text = "\n".join(lines)
+    [url] = re.findall(r"^Endpoint: (http://127\.0\.0\.1:\d+/mcp)$", text, re.MULTILINE)
+    assert f"\nTo use it: claude mcp add --transport http interlock {url}\n" in text
+    assert re.search(r"^time +running +2 ", text, re.MULTILINE)
+    assert re.search(r"^old +skipped ", text, re.MULTILINE)
+    assert not (folder / ".interlock/gateway.json").exists()
+
+
+def test_a_server_that_is_killed_comes_back_and_the_story_is_told(run: Run, folder: Path):
+    (folder / "sample.py").write_text(SAMPLE)
+    sample = [*("-m", "interlock", "run"), str(folder / "sample.py")]
+    write_config(folder, sample={"command": sys.executable, "args": sample})
+    up = Up(folder)
+    try:
+        done = run("call", "sample.last_words")
+        assert done.code == 1
+        assert "out of memory" in up.wait_for("ended", "sample")["detail"]
+        up.wait_for("running", "sample")
+        assert run("call", "sample.write", "path=a", "words=b").out == "a: b\n"
+        out = run("list").out
+        assert re.search(
+            r"^sample was restarted once; at [\d:]+ it exited with code 3$", out, re.MULTILINE
+        )
+        assert "  stderr: out of memory" in out
+    finally:
+        assert up.end() == 0
+
+
+def test_a_gateway_that_was_killed_is_not_taken_for_one_that_runs(run: Run, folder: Path):
+    write_config(folder, time=TIME)
+    up = Up(folder)
+    os.kill(up.process.pid, signal.SIGKILL)
+    up.process.communicate()
+    state = folder / ".interlock/gateway.json"
+    # The worst case: its number now belongs to another process.
+    state.write_text(json.dumps({**json.loads(state.read_text()), "pid": os.getpid()}))
+    assert "No gateway runs here" in run("list").out
+
+
+def test_a_reader_that_has_enough_does_not_end_the_gateway(folder: Path):
+    write_config(folder, time=TIME)
+    up = subprocess.Popen(
+        [sys.executable, "-m", "interlock", "up", "--port", "0"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert up.stdout is not None
+    url = up.stdout.readline().split()[-1]
+    up.stdout.close()
+    call = [sys.executable, "-m", "interlock", "call", "time.get_current_time", "--json"]
+    done = subprocess.run(call, cwd=folder, capture_output=True, check=True)
+    assert b"timezone" in done.stdout
+    assert url.endswith("/mcp")
+    up.send_signal(signal.SIGINT)
+    _, told = up.communicate(timeout=10)
+    assert (up.returncode, told) == (0, "")
