@@ -211,7 +211,7 @@ def _session(suspect: Suspect) -> Refusal | None:
 def _version_header(suspect: Suspect) -> Refusal | None:
     session = _session_of(suspect)
     header = suspect.mirror.version if suspect.mirror is not None else None
-    if header is None or session.state is State.NEW:
+    if header is None or suspect.message.method == INITIALIZE:
         return None
     if header not in REVISIONS:
         known = ", ".join(REVISIONS)

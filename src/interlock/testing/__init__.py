@@ -1,0 +1,1 @@
+"""The kit Interlock is tested with, for tests of servers, clients and transports."""

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET, Raw
+
+from interlock.errors import INVALID_REQUEST, PARSE_ERROR
+from interlock.wire.jsonrpc import (
+    Fault,
+    Message,
+    failure,
+    id_of,
+    notification,
+    read,
+    read_error,
+    request,
+    success,
+)
+
+IDS = [0, 1, -1, 2**53, 2**70, "", "a", "0", "ü", 'q"']
+
+
+def message(data: bytes) -> Message:
+    taken = read(data)
+    assert type(taken) is Message, taken
+    return taken
+
+
+@pytest.mark.parametrize("number", IDS)
+def test_what_is_written_is_read_as_it_was_meant(number: int | str):
+    asked = message(request(number, "tools/call", b'{"a":1}'))
+    assert (asked.id, asked.method, bytes(asked.params)) == (number, "tools/call", b'{"a":1}')
+    assert type(asked.id) is type(number)
+    answered = message(success(number, b'{"b":2}'))
+    assert (answered.id, answered.method, bytes(answered.result)) == (number, UNSET, b'{"b":2}')
+    failed = message(failure(number, -1, "no", {"why": [1]}))
+    assert failed.id == number
+    assert read_error(failed.error).data == {"why": [1]}
+    told = message(notification("n", b'{"c":3}'))
+    assert (told.id, told.method, bytes(told.params)) == (UNSET, "n", b'{"c":3}')
+
+
+def test_params_that_are_empty_are_left_out():
+    assert json.loads(request(1, "ping")) == {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    assert json.loads(notification("n", b"{}")) == {"jsonrpc": "2.0", "method": "n"}
+
+
+def test_an_error_without_an_id_has_none_rather_than_null():
+    assert json.loads(failure(None, -32700, "x")) == {
+        "jsonrpc": "2.0",
+        "error": {"code": -32700, "message": "x"},
+    }
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"nul",
+        b"\x00\x01\x02",
+        b"\xff\xfe{}",
+        b'\xef\xbb\xbf{"jsonrpc":"2.0","method":"a"}',
+        b'{"jsonrpc":"2.0","method":"a"}{}',
+        b"{'jsonrpc':'2.0'}",
+        b'{"jsonrpc":"2.0","id":1,"method":"a","params":{"x":NaN}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"a","params":{"x":"\xc3\x28"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"a","params":{"x":"\xed\xa0\x80"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"a","params":{"x":"\\ud800"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"\\ud800 and more"}',
+        b'{"jsonrpc":"2.0","id":1,"method":"a","params":%b}' % (b"[" * 100_000 + b"]" * 100_000),
+        b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+        b'{"jsonrpc":"1.0","id":1,"method":"a"',  # not JSON after all, found out late
+    ],
+    ids=lambda data: repr(data[:40]),
+)
+def test_what_is_no_json_is_a_parse_error_without_an_id(data: bytes):
+    taken = read(data)
+    assert type(taken) is Fault
+    assert (taken.code, taken.id) == (PARSE_ERROR, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "number", "asks"),
+    [
+        (b"null", None, False),
+        (b"1", None, False),
+        (b'"text"', None, False),
+        (b"[]", None, False),
+        (b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]', None, False),
+        (b"{}", None, False),
+        (b'{"id":1,"method":"a"}', 1, True),
+        (b'{"jsonrpc":"1.0","id":1,"method":"a"}', 1, True),
+        (b'{"jsonrpc":2.0,"id":"x","method":"a"}', "x", True),
+        (b'{"jsonrpc":"2.0","id":1}', 1, False),
+        (b'{"jsonrpc":"2.0","id":0}', 0, False),
+        (b'{"jsonrpc":"2.0","id":""}', "", False),
+        (b'{"jsonrpc":"2.0"}', None, False),
+        (b'{"jsonrpc":"2.0","id":null,"method":"a"}', None, True),
+        (b'{"jsonrpc":"2.0","id":1.5,"method":"a"}', None, True),
+        (b'{"jsonrpc":"2.0","id":1.0,"method":"a"}', None, True),
+        (b'{"jsonrpc":"2.0","id":true,"method":"a"}', None, True),
+        (b'{"jsonrpc":"2.0","id":[1],"method":"a"}', None, True),
+        (b'{"jsonrpc":"2.0","id":{},"method":"a"}', None, True),
+        (b'{"jsonrpc":"2.0","id":%b,"method":"a"}' % (b"9" * 5000), None, False),
+        (b'{"jsonrpc":"2.0","id":7,"method":1}', 7, True),
+        (b'{"jsonrpc":"2.0","id":7,"method":null}', 7, True),
+        (b'{"jsonrpc":"2.0","id":7,"method":["a"]}', 7, True),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_json_that_is_no_message_is_an_invalid_request_with_its_id_if_legible(
+    data: bytes, number: Any, asks: bool
+):
+    taken = read(data)
+    assert type(taken) is Fault
+    assert (taken.code, taken.id, taken.asks) == (INVALID_REQUEST, number, asks)
+
+
+def test_the_last_of_two_members_with_one_name_counts():
+    assert message(b'{"jsonrpc":"2.0","id":1,"id":2,"method":"a","method":"b"}').id == 2
+
+
+def test_unknown_members_are_ignored():
+    assert message(b'{"jsonrpc":"2.0","id":1,"method":"a","more":{"x":1}}').id == 1
+
+
+def test_a_message_without_an_id_has_none_to_answer():
+    assert id_of(message(b'{"jsonrpc":"2.0","method":"a"}')) is None
+    assert id_of(message(b'{"jsonrpc":"2.0","id":0,"method":"a"}')) == 0
+
+
+@pytest.mark.parametrize("raw", [b'"text"', b"[]", b'{"code":"x"}', b'{"message":"x"}', b"{}"])
+def test_a_malformed_error_still_says_what_it_can(raw: bytes):
+    error = read_error(Raw(raw))
+    assert error.code == INVALID_REQUEST
+    assert raw.decode() in error.message
+
+
+@given(st.binary(max_size=200))
+def test_nothing_makes_reading_raise(data: bytes):
+    assert isinstance(read(data), Message | Fault)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+    st.sampled_from(["jsonrpc", "id", "method", "params", "result", "error"]),
+)
+def test_whatever_stands_in_a_member_it_is_a_message_or_a_fault(value: Any, member: str):
+    body = {"jsonrpc": "2.0", "id": 1, "method": "a", member: value}
+    assert isinstance(read(json.dumps(body).encode()), Message | Fault)
