@@ -154,7 +154,8 @@ def documentation(function: Any) -> str | None:
     if inspect.isroutine(function):
         return inspect.getdoc(function)
     kind: Any = type(function)  # pyright: ignore[reportUnknownVariableType]
-    return inspect.getdoc(kind.__call__) or inspect.getdoc(kind)
+    own: str | None = kind.__call__.__doc__
+    return inspect.cleandoc(own) if own else inspect.getdoc(kind)
 
 
 def _parameters(function: Function, name: str) -> tuple[list[inspect.Parameter], Any]:

@@ -41,6 +41,7 @@ _CONSTRAINTS: Final[dict[type, tuple[str, ...]]] = {
     time: ("tz",),
 }
 _ALL_CONSTRAINTS: Final = (*_NUMERIC, *_SIZED, "pattern", "tz")
+_DESCRIPTIONS: Final = ("title", "description", "examples", "extra_json_schema", "extra")
 
 
 class NativeArguments:
@@ -82,7 +83,7 @@ class NativeArguments:
         try:
             return self._astuple(self._decode(raw or b"{}"))
         except UNREADABLE as error:
-            if raw == b"null":
+            if bytes(raw) == b"null":
                 return self.from_json(Raw())
             raise BadArguments(str(error)[:_PRINTED]) from None
 
@@ -122,11 +123,13 @@ class NativeOutput:
         else:
             return body
         try:
-            return encode(msgspec.convert(value, self._type, from_attributes=True))
+            body = encode(msgspec.convert(value, self._type, from_attributes=True))
+            self._check(body)
         except (TypeError, ValueError, *UNREADABLE) as error:
             raise TypeError(
                 f"{self._name} returned what does not fit its return type: {error}"
             ) from error
+        return body
 
 
 def schema_of(type_: Any, hints: typing.Iterable[Any]) -> dict[str, Any]:
@@ -151,9 +154,12 @@ def hint(annotation: Any) -> Any:
     if origin is Annotated:
         inner, *extras = get_args(annotation)
         inner = hint(inner)
-        for extra in extras:
-            for meta in _metas(extra):
-                inner = _constrained(inner, meta)
+        metas = [meta for extra in extras for meta in _metas(extra)]
+        for meta in metas:
+            inner = _constrained(inner, meta)
+        for meta in metas:
+            if described := _fields_of(meta, _DESCRIPTIONS):
+                inner = Annotated[inner, Meta(**described)]
         return inner
     if origin in UNIONS:
         return Union[tuple(hint(part) for part in get_args(annotation))]  # noqa: UP007  made here
@@ -203,11 +209,8 @@ def _metas(extra: Any) -> Iterator[Meta]:
         if hasattr(extra, "__iter__"):
             for part in extra:
                 yield from _metas(part)
-        else:
-            found = {name: getattr(extra, name, None) for name in _ALL_CONSTRAINTS}
-            found = {name: value for name, value in found.items() if value is not None}
-            if found:
-                yield Meta(**found)
+        elif found := _fields_of(extra, _ALL_CONSTRAINTS):
+            yield Meta(**found)
 
 
 def _documented(extra: Any) -> str | None:
@@ -217,28 +220,24 @@ def _documented(extra: Any) -> str | None:
 
 
 def _constrained(inner: Any, meta: Meta) -> Any:
-    constraints = {
-        name: getattr(meta, name)
-        for name in _ALL_CONSTRAINTS
-        if getattr(meta, name, None) is not None
-    }
-    if get_origin(inner) not in UNIONS or not constraints:
-        return Annotated[inner, meta]
+    """*inner* under the constraints of *meta*: in a union each where it can be."""
+    constraints = _fields_of(meta, _ALL_CONSTRAINTS)
+    if not constraints:
+        return inner
+    if get_origin(inner) not in UNIONS:
+        return Annotated[inner, Meta(**constraints)]
     members: list[Any] = []
     for member in get_args(inner):
         plain = get_args(member)[0] if get_origin(member) is Annotated else member
-        kind = get_origin(plain) or plain
-        fitting = {
-            name: value for name, value in constraints.items() if name in _CONSTRAINTS.get(kind, ())
-        }
+        can = _CONSTRAINTS.get(get_origin(plain) or plain, ())
+        fitting = {name: value for name, value in constraints.items() if name in can}
         members.append(Annotated[member, Meta(**fitting)] if fitting else member)
-    union = Union[tuple(members)]  # noqa: UP007  made here
-    rest = {
-        name: value
-        for name in ("title", "description", "examples", "extra_json_schema", "extra")
-        if (value := getattr(meta, name)) is not None
-    }
-    return Annotated[union, Meta(**rest)] if rest else union
+    return Union[tuple(members)]  # noqa: UP007  made here
+
+
+def _fields_of(source: Any, names: Sequence[str]) -> dict[str, Any]:
+    found = {name: getattr(source, name, None) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _field(default: Any, *, shown: bool) -> Any:

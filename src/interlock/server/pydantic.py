@@ -145,16 +145,16 @@ class _Model:
             annotation = Union[annotation, None]  # noqa: UP007  made here
         if isinstance(default, FieldInfo):
             annotation = Annotated[annotation, default]
-        self.adapter = _adapter(name, f"the parameter {parameter.name!r}", annotation)
         self._default: Any = None if default is parameter.empty else default
         self._field = _field_of(annotation) if default is parameter.empty else None
         if isinstance(default, FieldInfo):
             self._field = default
-        if self._field is not None and (self._field.alias or self._field.validation_alias):
+        if any(field.alias or field.validation_alias for field in _fields_in(annotation)):
             raise RegistrationError(
                 f"{name}: the parameter {parameter.name!r} has an alias; name the parameter itself "
                 "as it shall be called"
             )
+        self.adapter = _adapter(name, f"the parameter {parameter.name!r}", annotation)
         self.required = (
             self._field.is_required() if self._field is not None else default is parameter.empty
         )
@@ -199,16 +199,18 @@ def _place(parameter: inspect.Parameter, *, required: bool, model: bool) -> Any:
     return Raw() if model else parameter.default
 
 
+def _fields_in(annotation: Any) -> list[FieldInfo]:
+    if get_origin(annotation) is not Annotated:
+        return []
+    return [extra for extra in get_args(annotation)[1:] if isinstance(extra, FieldInfo)]
+
+
 def _field_of(annotation: Any) -> FieldInfo | None:
     """The last `Field(...)` in an `Annotated` that gives a default."""
-    if get_origin(annotation) is not Annotated:
-        return None
     found: FieldInfo | None = None
-    for extra in get_args(annotation)[1:]:
-        if isinstance(extra, FieldInfo) and (
-            extra.default is not PydanticUndefined or extra.default_factory is not None
-        ):
-            found = extra
+    for field in _fields_in(annotation):
+        if field.default is not PydanticUndefined or field.default_factory is not None:
+            found = field
     return found
 
 
