@@ -1,7 +1,7 @@
 """Four servers behind one endpoint: ours, and two that others wrote.
 
-Usage: demo.py [--once] [--port PORT]. Starts `interlock up` on demo/mcp.json, makes one call
-through its endpoint and shows the answer; then serves until Ctrl-C, or with --once exits.
+Usage: demo.py [--once] [--port PORT] [--config FILE]. Starts `interlock up` on demo/mcp.json, makes
+one call through its endpoint and shows the answer; then serves until Ctrl-C, or with --once exits.
 """
 
 from __future__ import annotations
@@ -28,19 +28,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="exit after the call")
     parser.add_argument("--port", type=int, default=4777)
+    parser.add_argument("--config", type=Path, default=CONFIG)
     options = parser.parse_args()
     os.chdir(ROOT)  # The paths in the configuration are relative to where it is started.
     port = options.port if free(options.port) else 0
-    command = [
-        sys.executable,
-        "-m",
-        "interlock",
-        "up",
-        "--config",
-        str(CONFIG),
-        "--port",
-        str(port),
-    ]
+    config = ["--config", str(options.config)]
+    command = [sys.executable, "-m", "interlock", "up", *config, "--port", str(port)]
     print(f"$ interlock {' '.join(command[3:])}\n", flush=True)
     gateway = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -73,7 +66,7 @@ async def call(url: str) -> bool:
         tools = [tool.name async for tool in client.list_tools()]
         missing = [name for name in SERVERS if not any(t.startswith(f"{name}__") for t in tools)]
         arguments = {"repo_path": ".", "max_count": 3}
-        print(f"$ interlock call git.git_log repo_path=. max_count=3 --config {CONFIG}\n")
+        print("$ interlock call git.git_log repo_path=. max_count=3\n")
         result = await client.call_tool("git__git_log", arguments)
         print(result.text.strip(), end="\n\n", flush=True)
     for name in missing:
