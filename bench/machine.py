@@ -67,14 +67,12 @@ def started(
             if port is not None:
                 _until_listening(process, port)
             yield process
-        except BaseException:
-            errors.seek(0)
-            tail = errors.read().decode(errors="replace").splitlines()[-12:]
-            if tail:
-                print("\n".join(["what the server said:", *tail]), file=sys.stderr)
-            raise
         finally:
             _end(process)
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").splitlines()
+            if process.returncode not in {0, -signal.SIGTERM} and said:
+                print("\n".join(["a server that failed said:", *said[-12:]]), file=sys.stderr)
 
 
 def free_port() -> int:

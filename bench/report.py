@@ -162,12 +162,46 @@ def gateway(rows: list[Row]) -> list[str]:
     return texts
 
 
+def summary(sections: dict[str, list[Row]]) -> list[str]:
+    """How often ours does what a peer does once: by rate, and by CPU, which others disturb less."""
+    many = {
+        (row["question"], row["key"]): row
+        for row in sections.get("http", [])
+        if row["era"] == "modern" and row["connections"] == 32
+    }
+    heads = (
+        *("question", "x mcp", "by CPU", "x fastmcp", "by CPU"),
+        *("x TS", "by CPU", "% bare", "by CPU"),
+    )
+    lines: list[list[str]] = []
+    for question in dict.fromkeys(question for question, _ in many):
+        ours = many.get((question, "interlock"))
+        if ours is None:
+            continue
+        cells = [question]
+        for peer in ("mcp", "fastmcp", "typescript", "bare"):
+            other = many.get((question, peer))
+            if other is None:
+                cells += ["-", "-"]
+                continue
+            ratios = (ours["rate"] / other["rate"], other["cpu_us"] / ours["cpu_us"])
+            if peer == "bare":
+                cells += [number(ratio * 100) for ratio in ratios]
+            else:
+                cells += [times(ratio, 1) for ratio in ratios]
+        lines.append(cells)
+    if len(many) <= len(lines):  # ours alone
+        return []
+    return [table(f"Interlock against others, HTTP {ERAS['modern']}, c32", heads, lines)]
+
+
 def text(setting: str, sections: dict[str, list[Row]]) -> str:
     writers = {"http": http, "stdio": stdio, "cold": cold, "gateway": gateway}
     texts = [setting, ""]
     for name, rows in sections.items():
         if rows:
             texts.extend(writers[name](rows))
+    texts.extend(summary(sections))
     texts.append(
         "c32, c1: connections, one request in flight on each. CPU: the server's, a request.\n"
         "x: times that peer's figure in this run. *: others used over a tenth of a core.\n"

@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -100,44 +102,66 @@ def quietest(plan: Plan, program: str, spec: dict[str, Any]) -> dict[str, Any]:
     return min(seen, key=lambda run: run["others"])
 
 
+@dataclass(frozen=True, eq=False)
+class Way:
+    """A server to ask over HTTP, and how it is reached."""
+
+    target: Target
+    label: str
+    command: list[str]
+    port: int
+    through: str | None = None
+    folder: Path | None = None
+
+
 def http_runs(
-    plan: Plan,
-    target: Target,
-    command: list[str],
-    port: int,
-    questions: list[str],
-    through: str | None = None,
-    folder: Path | None = None,
+    plan: Plan, ways: list[Way], questions: list[str], failures: list[str]
 ) -> list[report.Row]:
+    """Ask each way each question; all ways one after another, so that they see the same machine."""
     server_core, load_core = machine.cores()
     rows: list[report.Row] = []
-    with machine.started(
-        command, core=server_core, env=target.env, port=port, folder=folder
-    ) as process:
-        for era in plan.eras:
-            for question in questions:
-                for connections in plan.connections:
-                    spec = {
-                        "port": port,
-                        "era": era,
-                        "question": question,
-                        "connections": connections,
-                        "through": through,
-                        "warm": plan.warm,
-                        "seconds": plan.seconds,
-                        "pid": process.pid,
-                        "core": load_core,
-                    }
-                    row = {
-                        "key": target.key,
-                        "label": target.label,
-                        "era": era,
-                        "question": question,
-                        "connections": connections,
-                        **quietest(plan, "load.py", spec),
-                    }
-                    note(row, f"{row['rate']:,.0f} req/s")
-                    rows.append(row)
+    with ExitStack() as stack:
+        pids: dict[Way, int] = {}
+        for way in ways:
+            start = machine.started(
+                way.command,
+                core=server_core,
+                env=way.target.env,
+                port=way.port,
+                folder=way.folder,
+            )
+            try:
+                pids[way] = stack.enter_context(start).pid
+            except (RuntimeError, OSError) as failure:
+                failures.append(f"{way.label}: {failure}")
+        for era, question, connections, way in product(
+            plan.eras, questions, plan.connections, pids
+        ):
+            spec = {
+                "port": way.port,
+                "era": era,
+                "question": question,
+                "connections": connections,
+                "through": way.through,
+                "warm": plan.warm,
+                "seconds": plan.seconds,
+                "pid": pids[way],
+                "core": load_core,
+            }
+            row = {
+                "key": way.target.key,
+                "label": way.label,
+                "era": era,
+                "question": question,
+                "connections": connections,
+            }
+            try:
+                row |= quietest(plan, "load.py", spec)
+            except RuntimeError as failure:
+                failures.append(f"{way.label}, {era}, {question}, c{connections}: {failure}")
+            else:
+                note(row, f"{row['rate']:,.0f} req/s")
+                rows.append(row)
     return rows
 
 
@@ -152,14 +176,13 @@ def note(row: report.Row, figure: str) -> None:
 
 def http(plan: Plan, failures: list[str]) -> list[report.Row]:
     rows: list[report.Row] = []
-    for target in plan.targets:
-        for tools in sorted({QUESTIONS[name].tools for name in plan.questions}):
-            questions = [name for name in plan.questions if QUESTIONS[name].tools == tools]
+    for tools in sorted({QUESTIONS[name].tools for name in plan.questions}):
+        questions = [name for name in plan.questions if QUESTIONS[name].tools == tools]
+        ways: list[Way] = []
+        for target in plan.targets:
             port = machine.free_port()
-            try:
-                rows += http_runs(plan, target, target.http(port, tools), port, questions)
-            except RuntimeError as failure:
-                failures.append(f"{target.label}, HTTP with {tools} tools: {failure}")
+            ways.append(Way(target, target.label, target.http(port, tools), port))
+        rows += http_runs(plan, ways, questions, failures)
     return in_order(rows)
 
 
@@ -198,29 +221,29 @@ def pipes(plan: Plan, failures: list[str], what: str) -> list[report.Row]:
 
 
 def hops(plan: Plan, failures: list[str]) -> list[report.Row]:
-    """Our server asked directly, then the same server behind our gateway."""
-    ours = [target for target in plan.targets if target.key == "interlock"]
+    """Our server asked directly, and the same server behind our gateway."""
+    ours = next((target for target in plan.targets if target.key == "interlock"), None)
     questions = [name for name in plan.questions if name in RELAYED]
-    rows: list[report.Row] = []
-    for target in ours if questions else []:
-        port = machine.free_port()
-        try:
-            direct = http_runs(plan, target, target.http(port, 2), port, questions)
-            rows += [{**row, "label": "server over HTTP"} for row in direct]
-            port = machine.free_port()
-            with tempfile.TemporaryDirectory() as name:
-                # A folder of its own: a gateway leaves its address in the one it serves.
-                folder = Path(name)
-                config = folder / ".mcp.json"
-                config.write_text(configuration(target, 2))
-                command = gateway(target, config, port)
-                hop = http_runs(
-                    plan, target, command, port, questions, through="bench", folder=folder
-                )
-            rows += [{**row, "label": "gateway, server over stdio"} for row in hop]
-        except (RuntimeError, OSError) as failure:
-            failures.append(f"gateway hop: {failure}")
-    return in_order(rows)
+    if ours is None or not questions:
+        return []
+    with tempfile.TemporaryDirectory() as name:
+        # A folder of its own: a gateway leaves its address in the one it serves.
+        folder = Path(name)
+        config = folder / ".mcp.json"
+        config.write_text(configuration(ours, 2))
+        direct, relayed = machine.free_port(), machine.free_port()
+        ways = [
+            Way(ours, "server over HTTP", ours.http(direct, 2), direct),
+            Way(
+                ours,
+                "gateway, server over stdio",
+                gateway(ours, config, relayed),
+                relayed,
+                through="bench",
+                folder=folder,
+            ),
+        ]
+        return in_order(http_runs(plan, ways, questions, failures))
 
 
 def in_order(rows: list[report.Row]) -> list[report.Row]:
