@@ -57,6 +57,8 @@ def decode_value(value: str) -> str:
     literal. Raises BadHeader for characters a header may not carry, and for marked values that are
     not strict Base64 (its alphabet, its padding, no stray bits) of UTF-8.
     """
+    if value.isidentifier() and value.isascii():
+        return value  # As most names are: nothing in it can mean more than it says.
     value = value.strip(_SPACE)
     if not _PLAIN.fullmatch(value):
         raise BadHeader(

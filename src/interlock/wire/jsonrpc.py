@@ -122,6 +122,8 @@ def notification(method: str, params: Params = b"") -> bytes:
 
 
 def success(id: Id, result: Params) -> bytes:
+    if type(id) is int:
+        return b'{"jsonrpc":"2.0","id":%d,"result":%b}' % (id, result)
     return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (encode(id), result)
 
 

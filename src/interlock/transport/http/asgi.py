@@ -234,23 +234,27 @@ class App:
             keep_alive=self.keep_alive,
         )
         call.outlet = reply
-        attendance = _Attendance(self, call, session, reply, receive)
+        waiting: list[_Attendance] = []
+
+        def waits() -> None:
+            waiting.append(_Attendance(self, call, session, reply, receive))
+
         answer: tuple[bytes, int] | None = None
         try:
             try:
-                answer = await _attended(self.dispatch.respond(call), attendance.begin)
+                answer = await _attended(self.dispatch.respond(call), waits)
             except asyncio.CancelledError as error:
-                if attendance.end is None:
+                if not waiting or waiting[0].end is None:
                     task = asyncio.current_task()
                     if task is None or task.cancelling():
                         raise
                     # Nobody cancelled this call: its handler waited for something that was.
                     answer = self.dispatch.mishap(call, error)
             finally:
-                attendance.finish()
-            if attendance.end is _End.STOPPED:
+                end = waiting[0].finish() if waiting else None
+            if end is _End.STOPPED:
                 await reply.finish(*self._farewell(call))
-            elif attendance.end is _End.CANCELLED or answer is None:
+            elif end is _End.CANCELLED or answer is None:
                 await reply.abandon()
             else:
                 await reply.finish(*answer)
@@ -401,7 +405,7 @@ class _End(Enum):
 class _Attendance:
     """What a call needs only once it really waits: someone who notices that its caller left."""
 
-    __slots__ = ("_app", "_call", "_receive", "_reply", "_session", "_task", "_watcher", "end")
+    __slots__ = ("_app", "_call", "_reply", "_session", "_task", "_watcher", "end")
 
     def __init__(
         self, app: App, call: Call, session: HttpSession | None, reply: Reply, receive: Receive
@@ -411,27 +415,22 @@ class _Attendance:
         self._call = call
         self._session = session
         self._reply = reply
-        self._receive = receive
-        self._task: asyncio.Task[Any] | None = None
-        self._watcher: asyncio.Task[None] | None = None
-
-    def begin(self) -> None:
         self._task = asyncio.current_task()
-        self._watcher = asyncio.create_task(_left(self._receive, self._leave))
-        self._app.attended.add(self)
-        if self._session is not None:
-            self._session.running[self._call.id] = self
-        self._reply.fill_silence()
+        self._watcher = asyncio.create_task(_left(receive, self._leave))
+        app.attended.add(self)
+        if session is not None:
+            session.running[call.id] = self
+        reply.fill_silence()
 
-    def finish(self) -> None:
-        if self._task is None or self._watcher is None:
-            return
-        if self.end is not None:
+    def finish(self) -> _End | None:
+        """Stop watching; why the call ended before its handler did, if it did."""
+        if self.end is not None and self._task is not None:
             self._task.uncancel()
         self._watcher.cancel()
         self._app.attended.discard(self)
         if self._session is not None:
             self._session.running.pop(self._call.id, None)
+        return self.end
 
     def cancel(self) -> None:
         self._finish_early(_End.CANCELLED)

@@ -14,6 +14,8 @@ from msgspec import Struct
 
 from interlock.protocol.ladder import Mirror
 from interlock.wire import headers
+from interlock.wire.methods import BY_NAME as METHODS
+from interlock.wire.versions import BY_NAME as REVISIONS
 
 BODY_LIMIT: Final = 16 * 1024 * 1024
 """The most bytes a request may have, unless told otherwise."""
@@ -22,6 +24,8 @@ LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 RawHeaders: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 _USUAL: Final = [b"application/json, text/event-stream"]
+_KNOWN: Final = {name.encode(): name for name in (*REVISIONS, *METHODS)}
+"""What the mirrored headers say in nearly every request, read already."""
 _AUTHORITY: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:/?#@\s\[\]]+)(?::[0-9]{0,5})?")
 
 
@@ -101,10 +105,10 @@ class Guards:
             elif name.startswith(b"mcp-"):
                 if name == headers.PROTOCOL_VERSION:
                     repeated = mirror.version is not None
-                    mirror.version = value.decode("latin-1").strip()
+                    mirror.version = _KNOWN.get(value) or headers.text(value)
                 elif name == headers.METHOD:
                     repeated = mirror.method is not None
-                    mirror.method = value.decode("latin-1").strip()
+                    mirror.method = _KNOWN.get(value) or headers.text(value)
                 elif name == headers.NAME:
                     repeated = mirror.name is not None
                     _take_name(mirror, value)
@@ -150,7 +154,7 @@ class Guards:
 
 def _take_name(mirror: Mirror, value: bytes) -> None:
     try:
-        mirror.name = headers.decode_value(headers.text(value))
+        mirror.name = headers.decode_value(value.decode("latin-1"))
     except headers.BadHeader as error:
         # What it should have said is known only once the body is read; the ladder answers.
         mirror.name = ""
