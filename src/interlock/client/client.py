@@ -108,8 +108,8 @@ _CHANGES: Final[dict[str, Kind]] = {
 class Client:
     """A connection to one server, whatever it speaks and wherever it runs.
 
-    *target* is a URL, a command (a list, or one string), the path of a `.py` file, or a server
-    object. Use it with `async with`, or call `connect()` and `close()` from any task, in any
+    *target* is a URL, a command (a list, or one string), the path of a `.py` file, a server
+    object, or a function that opens a `Channel`. Use it with `async with`, or call `connect()` and `close()` from any task, in any
     order; a closed client can be connected again. Calls may run concurrently.
 
     *revision* is "auto", "modern", "legacy" or a date. *timeout* is how many seconds a call waits

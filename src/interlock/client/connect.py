@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Raw, Struct
 
 from interlock.client.answers import AnswerDesk
-from interlock.client.target import Command, Url
+from interlock.client.target import Command, Opener, Url
 from interlock.errors import (
     HEADER_MISMATCH,
     MISSING_CAPABILITY,
@@ -95,7 +95,7 @@ class Wish(Struct, frozen=True):
         return Envelope(revision, self.info, self.capabilities, level)
 
 
-async def open_link(target: Url | Command | Service, wish: Wish) -> Link:
+async def open_link(target: Url | Command | Service | Opener, wish: Wish) -> Link:
     """Connect and settle the era, within the wish's timeout.
 
     Raises `ConnectFailed` or a subclass of `PeerError` that says why, leaving nothing running.
@@ -106,6 +106,8 @@ async def open_link(target: Url | Command | Service, wish: Wish) -> Link:
                 return await _over_http(target, wish)
             if isinstance(target, Command):
                 return await _over_channel(lambda: _start(target, wish), wish)
+            if isinstance(target, Callable):
+                return await _over_channel(target, wish)
             return await _over_channel(lambda: _join(target), wish)
     except TimeoutError:
         raise TimedOut(
@@ -201,7 +203,7 @@ class ChannelLink:
             await self.duplex.run()
 
 
-async def _over_channel(opener: Callable[[], Awaitable[Channel]], wish: Wish) -> Link:
+async def _over_channel(opener: Opener, wish: Wish) -> Link:
     link = ChannelLink(await opener(), wish)
     try:
         if wish.modern is None:

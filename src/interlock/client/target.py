@@ -1,10 +1,10 @@
-"""Where a client connects: a URL, a command, or a service in this process."""
+"""Where a client connects: a URL, a command, a service in this process, or a channel of one's own."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from interlock.errors import ConfigError
 from interlock.protocol.call import Service
+from interlock.transport.channel import Channel
 
 
 class Url(Struct, frozen=True):
@@ -41,15 +42,19 @@ class Command(Struct, frozen=True):
         return f"Command({[self.command, *self.args]!r})"
 
 
-Target: TypeAlias = Url | Command | Service | str | Path | Sequence[str]
+Opener: TypeAlias = Callable[[], Awaitable[Channel]]
+"""Opens a channel of one's own making; it is called once a connection, or twice with a server
+that exits at a first message it does not know."""
+
+Target: TypeAlias = Url | Command | Service | Opener | str | Path | Sequence[str]
 
 
-def read_target(target: Target) -> Url | Command | Service:
+def read_target(target: Target) -> Url | Command | Service | Opener:
     """What *target* means.
 
     A string with `http(s)://` is a URL, any other a command line, split as a shell would but never
     given to one. A list is a command and its arguments. Where a command begins with a `.py` file,
-    this Python runs it.
+    this Python runs it. A function is called to open a channel.
     """
     if isinstance(target, Path):
         return _command([str(target)])
@@ -66,6 +71,8 @@ def read_target(target: Target) -> Url | Command | Service:
         return target
     if callable(getattr(target, "handle", None)):
         return cast("Service", target)
+    if callable(target) and not isinstance(target, type):
+        return target
     raise ConfigError(
         f"{type(target).__name__} is no target: give a URL, a command as a list, or a Server"
     )
