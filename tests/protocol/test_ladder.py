@@ -32,7 +32,7 @@ from interlock.wire.meta import (
 )
 from interlock.wire.methods import BY_NAME, TO_CLIENT, TO_SERVER
 
-CALL = {"name": "echo", "arguments": {}}
+CALL: dict[str, Any] = {"name": "echo", "arguments": {}}
 NO_VERSION = {PROTOCOL_VERSION: ...}
 
 

@@ -270,6 +270,12 @@ class Duplex:
         run.task = _eagerly(self._answer(run), self._loop)
         if not run.task.done():
             self._runs[call.id] = self.exchange.running[call.id] = run
+            # Not in `_answer`: a task that is cancelled before it starts runs none of it.
+            run.task.add_done_callback(lambda _: self._forget(call.id))
+
+    def _forget(self, id: Id) -> None:
+        del self._runs[id]
+        del self.exchange.running[id]
 
     async def _answer(self, run: _Run) -> None:
         call = run.call
@@ -283,8 +289,6 @@ class Duplex:
             body, _ = self._dispatch.mishap(call, error)
         finally:
             run.outlet.shut()
-            self._runs.pop(call.id, None)
-            self.exchange.running.pop(call.id, None)
         if not call.cancelled:
             self.channel.send(body)
 

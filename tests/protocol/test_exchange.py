@@ -1,0 +1,248 @@
+"""Bytes in, events out; and two exchanges joined by a wire made of lists."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.peers import ask, hello, modern, reply, say
+
+from interlock.protocol.call import Call
+from interlock.protocol.exchange import (
+    RUNNING_LIMIT,
+    Cancel,
+    Exchange,
+    Noise,
+    Notice,
+    Progress,
+    Reply,
+    Send,
+    Spoilt,
+)
+from interlock.protocol.session import Session, State
+from interlock.wire.jsonrpc import failure, notification, request, success
+from interlock.wire.methods import TO_CLIENT, TO_SERVER
+
+
+class Flag:
+    """What a shell might keep for a running call."""
+
+    def cancel(self) -> None:
+        pass
+
+
+def server() -> Exchange[str]:
+    return Exchange(TO_SERVER, Session())
+
+
+def greeted_server() -> Exchange[str]:
+    exchange = server()
+    assert type(exchange.receive(hello())) is Call
+    return exchange
+
+
+def client(session: Session | None = None) -> Exchange[str]:
+    return Exchange(TO_CLIENT, session)
+
+
+def greeted_client() -> Exchange[str]:
+    session = Session()
+    call = Exchange[str](TO_SERVER, session).receive(hello(capabilities={"roots": {}}))
+    assert type(call) is Call
+    return client(session)
+
+
+def error_of(event: Any) -> tuple[Any, int]:
+    assert type(event) is Send, event
+    message = json.loads(event.data)
+    return message.get("id"), message["error"]["code"]
+
+
+@pytest.mark.parametrize("number", [0, 1, "", "a", 2**60])
+def test_a_request_becomes_a_call_under_its_id(number: Any):
+    exchange = greeted_server()
+    for data in (modern("tools/list", number), ask("tools/list", number)):
+        call = exchange.receive(data)
+        assert type(call) is Call
+        assert call.id == number
+        assert type(call.id) is type(number)
+
+
+def test_the_handshake_moves_the_session():
+    exchange = greeted_server()
+    assert exchange.session is not None
+    assert exchange.session.state is State.GREETED
+    assert exchange.receive(say("notifications/initialized")) is None
+    assert exchange.session.state is State.READY
+
+
+@pytest.mark.parametrize("number", [0, 1, "", "a"])
+def test_an_id_is_taken_while_its_call_runs_and_free_again_after(number: Any):
+    exchange = greeted_server()
+    exchange.running[number] = Flag()
+    assert error_of(exchange.receive(ask("ping", number))) == (number, -32600)
+    assert error_of(exchange.receive(modern("tools/list", number))) == (number, -32600)
+    del exchange.running[number]
+    assert type(exchange.receive(ask("ping", number))) is Call
+
+
+def test_an_id_of_another_type_is_another_id():
+    exchange = greeted_server()
+    exchange.running[1] = Flag()
+    assert type(exchange.receive(ask("ping", "1"))) is Call
+
+
+def test_calls_at_once_are_bounded():
+    exchange = greeted_server()
+    for number in range(RUNNING_LIMIT):
+        exchange.running[number] = Flag()
+    assert error_of(exchange.receive(ask("ping", "one more"))) == ("one more", -32600)
+    del exchange.running[0]
+    assert type(exchange.receive(ask("ping", "one more"))) is Call
+
+
+def test_a_server_answers_what_is_no_message():
+    exchange = server()
+    assert error_of(exchange.receive(b"garbage")) == (None, -32700)
+    assert error_of(exchange.receive(b'{"id":3,"method":"x"}')) == (3, -32600)
+    assert error_of(exchange.receive(b'{"jsonrpc":"2.0","id":0}')) == (0, -32600)
+
+
+@pytest.mark.parametrize(
+    "data", [b"garbage", b"[]", b'{"jsonrpc":"2.0","id":9}', b'{"id":1,"method":"x"}', b"\xff"]
+)
+def test_a_client_answers_no_fault(data: bytes):
+    for exchange in (client(), greeted_client()):
+        exchange.waiting[1] = "ours"
+        assert type(exchange.receive(data)) is Noise
+        assert exchange.waiting == {1: "ours"}
+
+
+def test_an_answer_that_is_none_spoils_its_request_at_once():
+    exchange = client()
+    exchange.waiting[1] = "ours"
+    event = exchange.receive(b'{"jsonrpc":"2.0","id":1}')
+    assert type(event) is Spoilt
+    assert event.waiting == "ours"
+    assert exchange.waiting == {}
+
+
+@pytest.mark.parametrize("number", [0, 1, "", "a"])
+def test_an_answer_goes_to_who_waits_for_it_once(number: Any):
+    exchange = client()
+    exchange.waiting[number] = "ours"
+    event = exchange.receive(reply(number, {}))
+    assert type(event) is Reply
+    assert event.waiting == "ours"
+    assert type(exchange.receive(reply(number, {}))) is Noise
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        reply(2, {}),
+        reply("1", {}),
+        b'{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"x"}}',
+        b'{"jsonrpc":"2.0","error":{"code":1,"message":"x"}}',
+        b'{"jsonrpc":"2.0","result":{}}',
+    ],
+)
+def test_answers_to_nothing_asked_are_noise_on_both_sides(data: bytes):
+    for exchange in (client(), greeted_client(), greeted_server()):
+        exchange.waiting[1] = "ours"
+        assert type(exchange.receive(data)) is Noise
+        assert exchange.waiting == {1: "ours"}
+
+
+def test_progress_finds_who_waits_by_its_token():
+    exchange = client()
+    exchange.waiting[1] = "ours"
+    event = exchange.receive(say("notifications/progress", {"progressToken": 1, "progress": 0.5}))
+    assert type(event) is Progress
+    assert (event.waiting, event.notice.progress) == ("ours", 0.5)
+    late = say("notifications/progress", {"progressToken": 2, "progress": 1})
+    assert exchange.receive(late) is None
+
+
+def test_a_cancellation_finds_the_call_that_runs():
+    exchange = greeted_server()
+    flag = exchange.running["a"] = Flag()
+    event = exchange.receive(say("notifications/cancelled", {"requestId": "a", "reason": "x"}))
+    assert type(event) is Cancel
+    assert event.running is flag
+    assert exchange.receive(say("notifications/cancelled", {"requestId": "b"})) is None
+
+
+def test_a_modern_server_may_end_what_it_was_asked_by_cancelling_it():
+    exchange = client()
+    exchange.waiting[4] = "listen"
+    event = exchange.receive(say("notifications/cancelled", {"requestId": 4}))
+    assert type(event) is Spoilt
+    assert event.waiting == "listen"
+
+
+def test_a_legacy_server_that_cancels_means_its_own_request_and_never_ours():
+    exchange = greeted_client()
+    exchange.waiting[4] = "ours"
+    assert exchange.receive(say("notifications/cancelled", {"requestId": 4})) is None
+    assert exchange.waiting == {4: "ours"}
+
+
+@pytest.mark.parametrize("params", [..., None, [], {}, {"requestId": None}, {"requestId": 1.5}])
+def test_malformed_notifications_are_noise(params: Any):
+    for exchange in (greeted_server(), client(), greeted_client()):
+        for method in ("notifications/cancelled", "notifications/progress"):
+            assert type(exchange.receive(say(method, params))) is Noise
+
+
+def test_any_other_notification_is_handed_on():
+    for exchange in (greeted_server(), client()):
+        event = exchange.receive(say("notifications/unknown", {"a": 1}))
+        assert type(event) is Notice
+        assert (event.method, bytes(event.params)) == ("notifications/unknown", b'{"a": 1}')
+
+
+def test_a_client_without_a_session_is_asked_nothing():
+    assert type(client().receive(ask("ping"))) is Noise
+    assert type(client().receive(ask("roots/list"))) is Noise
+
+
+def test_a_legacy_client_is_asked_what_its_revision_has():
+    exchange = greeted_client()
+    assert type(exchange.receive(ask("ping"))) is Call
+    assert type(exchange.receive(ask("roots/list"))) is Call
+    assert error_of(exchange.receive(ask("tools/list"))) == (1, -32601)
+
+
+def test_ids_of_ours_are_never_used_twice():
+    exchange = client()
+    assert len({exchange.next_id() for _ in range(100)}) == 100
+
+
+def test_both_sides_joined_ask_and_answer_each_other():
+    """What one writes the other reads, in both directions at once, with ids that collide."""
+    us, them = greeted_client(), greeted_server()
+    number = us.next_id()
+    us.waiting[number] = "tools/list of ours"
+    call = them.receive(request(number, "tools/list"))
+    assert type(call) is Call
+    them.running[call.id] = Flag()
+
+    question = them.next_id()
+    assert question == number
+    them.waiting[question] = "roots/list of theirs"
+    asked = us.receive(request(question, "roots/list"))
+    assert type(asked) is Call
+    us.running[asked.id] = Flag()
+
+    answer = them.receive(success(asked.id, b'{"roots":[]}'))
+    assert type(answer) is Reply
+    assert answer.waiting == "roots/list of theirs"
+    told = us.receive(
+        notification("notifications/progress", b'{"progressToken":%d,"progress":1}' % number)
+    )
+    assert type(told) is Progress
+    end = us.receive(failure(call.id, -32603, "no"))
+    assert type(end) is Reply
+    assert end.waiting == "tools/list of ours"
