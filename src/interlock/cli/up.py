@@ -115,6 +115,7 @@ class _Board:
         if sys.stdout.isatty():
             self._live = Live(console=self._console, auto_refresh=False)
             self._live.start()
+            self._refresh()
         await gateway.settled(START_SECONDS)
         if self._live is None:
             with self._console.capture() as printed:
