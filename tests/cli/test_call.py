@@ -74,7 +74,7 @@ def test_a_server_that_ends_in_the_call_is_told_with_its_last_words(run: Run, in
     done = run("call", "sample.last_words")
     assert done.code == 1
     assert "'sample' exited with code 3" in done.err
-    assert "out of memory" in done.err
+    assert "\n    out of memory\n  This came as JSON-RPC error -32603.\n" in done.err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import click
 from interlock.cli.command import SETTINGS, common, log_to_stderr
 from interlock.cli.problem import EXITS, FAILED, INTERRUPTED, NOTHING, OK, USAGE, Problem, meant
 from interlock.cli.terminal import say, styled
-from interlock.errors import ConfigError, InterlockError, UsageError
+from interlock.errors import ConfigError, InterlockError, RpcError, UsageError
 from interlock.version import VERSION
 
 COMMANDS: Final = {
@@ -97,6 +97,9 @@ def outcome(args: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         say("Interrupted.")
         return INTERRUPTED
+    except RpcError as error:
+        Problem(error.message, f"This came as JSON-RPC error {error.code}.").tell()
+        return FAILED
     except InterlockError as error:
         Problem(str(error)).tell()
         if isinstance(error, ConfigError):
