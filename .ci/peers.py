@@ -95,7 +95,13 @@ def build_npm(name: str, folder: Path) -> None:
     (folder / "bin/node").symlink_to(wheel / "bin/node")
     (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": NPM[name]}))
     npm = wheel / "lib/node_modules/npm/bin/npm-cli.js"
-    flags = "--no-package-lock --no-audit --no-fund --no-update-notifier --loglevel=error".split()
+    flags = [
+        "--no-package-lock",
+        "--no-audit",
+        "--no-fund",
+        "--no-update-notifier",
+        "--loglevel=error",
+    ]
     # Install scripts of packages find this Node first, whatever else is on PATH.
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(
