@@ -261,7 +261,7 @@ LEGACY_METHOD = (METHOD_NOT_FOUND, 200)
         (greeted, ask("subscriptions/listen"), LEGACY_METHOD),
         (greeted, ask("sampling/createMessage"), LEGACY_METHOD),
     ],
-    ids=lambda value: repr(value)[:70],
+    ids=lambda value: repr(value).partition(" at 0x")[0][:70],
 )
 def test_a_legacy_request_is_judged_rung_by_rung(
     session: Any, data: bytes, verdict: tuple[int, int] | None
