@@ -103,6 +103,18 @@ def test_a_server_that_is_killed_comes_back_and_the_story_is_told(run: Run, fold
         assert up.end() == 0
 
 
+def test_a_program_that_ends_at_once_is_told_as_just_that(folder: Path):
+    write_config(folder, gone={"command": "false"})
+    up = Up(folder)
+    try:
+        told = up.servers["gone"]
+        details = [event["detail"] for event in told["events"] if event["what"] == "not started"]
+        details.append(up.wait_for("failed", "gone")["detail"])
+        assert all("exited with code 1; it wrote nothing to stderr" in one for one in details)
+    finally:
+        up.end()
+
+
 def test_a_gateway_that_was_killed_is_not_taken_for_one_that_runs(run: Run, folder: Path):
     write_config(folder, time=TIME)
     up = Up(folder)

@@ -61,7 +61,6 @@ class PipeChannel(asyncio.Protocol):
         except BaseException:
             source.close()  # the transport has taken the other one
             raise
-        self._outgoing.set_write_buffer_limits(high=HIGH_WATER)
         self._incoming = await connect_reader(self, source)
 
     async def attach_socket(self, both: socket.socket) -> None:
@@ -216,6 +215,10 @@ class _Outgoing(asyncio.BaseProtocol):
         self.gone = asyncio.Event()
         self.writable = asyncio.Event()
         self.writable.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not later: the reader may be gone by then, and uvloop refuses a transport that is closed.
+        transport.set_write_buffer_limits(high=HIGH_WATER)  # type: ignore[attr-defined]
 
     def pause_writing(self) -> None:
         self.writable.clear()
