@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import os
 from collections.abc import Callable
 from typing import Final
 
@@ -110,7 +110,7 @@ class Subscription:
                     telling.cancel()
             tries = 0 if acknowledged.is_set() else tries + 1
             acknowledged.set()
-            pause = PAUSES[min(tries, len(PAUSES) - 1)] * random.uniform(0.5, 1.0)  # noqa: S311  jitter, no secret
+            pause = PAUSES[min(tries, len(PAUSES) - 1)] * (1 - os.urandom(1)[0] / 512)
             lost = asyncio.ensure_future(self._link.wait_lost())
             done, _ = await asyncio.wait([lost], timeout=pause)
             lost.cancel()

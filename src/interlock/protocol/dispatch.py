@@ -8,7 +8,7 @@ request that is right; one that is not is sent up the `ladder`, which says why.
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 from typing import Any, Final
 
 import msgspec
@@ -191,7 +191,7 @@ class Dispatch:
 
     def mishap(self, call: Call, error: BaseException) -> tuple[bytes, int]:
         """What a caller is told of an unexpected *error*: a number to quote; the log has the rest."""
-        incident = secrets.token_hex(4)
+        incident = os.urandom(4).hex()
         log.error("%s failed (incident %s)", call.method, incident, exc_info=error)
         return failure(call.id, INTERNAL_ERROR, f"Internal error (incident {incident})"), 200
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
@@ -82,7 +82,7 @@ class FunctionTool:
             # protocol error; its text was not written for a model, so it gets a number to quote.
             if given_up(error):
                 raise
-            incident = secrets.token_hex(4)
+            incident = os.urandom(4).hex()
             log.exception("tool %s failed (incident %s)", self.key, incident)
             return failed(f"{self.key} failed unexpectedly (incident {incident})")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -142,7 +142,7 @@ class Sessions:
 
     def prepare(self) -> HttpSession:
         """A session that nobody can find yet; `keep` it once its handshake was taken."""
-        return HttpSession(secrets.token_urlsafe(24))
+        return HttpSession(os.urandom(24).hex())
 
     def keep(self, session: HttpSession) -> None:
         """Let *session* be found; the one that was idle longest makes room if need be."""

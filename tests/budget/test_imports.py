@@ -1,0 +1,51 @@
+"""What `import interlock` costs: whoever only serves must not load what only others need."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+MODULES = 260
+HEAVY = {
+    "aiohttp",
+    "click",
+    "httptools",
+    "jsonschema_rs",
+    "opentelemetry",
+    "pydantic",
+    "pydantic_core",
+    "rich",
+    "uvicorn",
+    "uvloop",
+}
+
+
+def loaded_by(program: str) -> set[str]:
+    """The modules that are loaded when *program* has run in a fresh interpreter."""
+    report = f"{program}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
+    # Isolated: neither the environment nor what a site hooks in counts as ours.
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", report], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout))
+
+
+def test_importing_loads_few_modules_and_no_heavy_library():
+    loaded = loaded_by("import interlock")
+    assert len(loaded) <= MODULES
+    assert not HEAVY & loaded
+
+
+def test_declaring_a_server_and_using_it_in_process_loads_no_more_of_them():
+    program = """
+import asyncio, interlock
+server = interlock.Server("s")
+@server.tool
+async def add(a: int, b: int = 2) -> dict[str, int]: return {"sum": a + b}
+async def main():
+    async with interlock.Client(server) as client:
+        assert (await client.call_tool("add", {"a": 1})).structured == {"sum": 3}
+asyncio.run(main())
+"""
+    assert not HEAVY & loaded_by(program)
