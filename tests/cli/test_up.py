@@ -103,6 +103,22 @@ def test_a_server_that_is_killed_comes_back_and_the_story_is_told(run: Run, fold
         assert up.end() == 0
 
 
+def test_ended_while_servers_still_start_it_shows_no_table(folder: Path):
+    write_config(folder, slow={"command": "sleep", "args": ["60"]})
+    up = subprocess.Popen(
+        [sys.executable, "-m", "interlock", "up", "--port", "0"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert up.stdout is not None
+    first = up.stdout.readline()
+    up.send_signal(signal.SIGINT)
+    rest, _ = up.communicate(timeout=10)
+    assert first.startswith("Listening at ")
+    assert (up.returncode, rest) == (0, "\n")
+
+
 def test_a_program_that_ends_at_once_is_told_as_just_that(folder: Path):
     write_config(folder, gone={"command": "false"})
     up = Up(folder)

@@ -23,6 +23,8 @@ from interlock.cli.terminal import put
 from interlock.gateway.config import Config
 from interlock.gateway.gateway import Gateway
 from interlock.gateway.run import PORT, Running, serve_gateway
+from interlock.gateway.supervisor import State
+from interlock.gateway.upstream import Status
 from interlock.server.run import run_in_fast_loop
 
 
@@ -116,10 +118,12 @@ class _Board:
             self._live = Live(console=self._console, auto_refresh=False)
             self._live.start()
             self._refresh()
-        await gateway.settled(START_SECONDS)
+        statuses = await _settled(gateway)
+        if statuses is None:
+            return
         if self._live is None:
             with self._console.capture() as printed:
-                self._console.print(servers(gateway.status(), self._config))
+                self._console.print(servers(statuses, self._config))
             _put(printed.get().removesuffix("\n"))
         self.close()
         _put(f"\nEndpoint: {running.url}")
@@ -153,8 +157,9 @@ class _JsonBoard:
 
     async def announce(self, gateway: Gateway, running: Running) -> None:
         self._tell(event="listening", url=running.url, pid=running.pid)
-        await gateway.settled(START_SECONDS)
-        self._tell(event="ready", servers=msgspec.to_builtins(gateway.status()))
+        statuses = await _settled(gateway)
+        if statuses is not None:
+            self._tell(event="ready", servers=msgspec.to_builtins(statuses))
 
     def happened(self, server: str, what: str, detail: str) -> None:
         self._tell(event=what, server=server, detail=detail)
@@ -164,6 +169,13 @@ class _JsonBoard:
 
     def _tell(self, **fields: Any) -> None:
         _put(json.dumps({"time": time.time(), **fields}, ensure_ascii=False))
+
+
+async def _settled(gateway: Gateway) -> list[Status] | None:
+    """How the servers are once each has started or failed; None if they were stopped before."""
+    await gateway.settled(START_SECONDS)
+    statuses = gateway.status()
+    return None if any(one.state == State.STOPPED for one in statuses) else statuses
 
 
 def _put(text: str) -> None:
