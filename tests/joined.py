@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.official import complaint
 
-from interlock.client.client import Client
+from interlock.client.client import Client, OnChange, OnLog, OnUpdate
 from interlock.protocol.call import Service
 from interlock.testing.wiretap import Side, Violation, Wiretap
 from interlock.transport.channel import Channel
@@ -23,7 +23,16 @@ class Joined:
         self.sent: list[bytes] = []
         self.received: list[bytes] = []
 
-    def __call__(self, server: Service, revision: str = "auto", **options: Any) -> Client:
+    def __call__(
+        self,
+        server: Service,
+        revision: str = "auto",
+        *,
+        on_log: OnLog | None = None,
+        on_change: OnChange | None = None,
+        on_update: OnUpdate | None = None,
+        **options: Any,
+    ) -> Client:
         async def join() -> Channel:
             await server.start()
             ours, theirs = pair()
@@ -31,7 +40,14 @@ class Joined:
             return _Tapped(ours, self, server, serving)
 
         options.setdefault("timeout", 10)
-        return Client(join, revision=revision, **options)
+        return Client(
+            join,
+            revision=revision,
+            on_log=on_log,
+            on_change=on_change,
+            on_update=on_update,
+            **options,
+        )
 
     def check(self) -> None:
         for violation in self.violations:

@@ -150,6 +150,7 @@ class Client:
         self._on_change = _plain(on_change, "on_change")
         self._on_update = _plain(on_update, "on_update")
         self._log_level: LogLevel | None = log_level
+        self._asks_logs: LogLevel | None = log_level or ("info" if on_log is not None else None)
         info = Implementation(name=name, version=version)
         answers = Answers(
             on_elicit, on_sample, [read_root(root) for root in roots] if roots is not None else None
@@ -162,7 +163,6 @@ class Client:
             desk=AnswerDesk(info, answers),
             modern=modern,
             legacy=legacy,
-            log_level=log_level or ("info" if on_log is not None else None),
             timeout=connect_timeout,
             on_notice=self._notice,
             on_stderr=_plain(on_stderr, "on_stderr"),
@@ -416,11 +416,6 @@ class Client:
 
     # Beneath.
 
-    @property
-    def envelope(self) -> Envelope:
-        """What every request of this client carries."""
-        return self.link.envelope
-
     async def request(
         self,
         method: str,
@@ -463,10 +458,15 @@ class Client:
             patience = None
         if deadline is not None:
             deadline += asyncio.get_running_loop().time()
+        envelope = link.envelope
+        if self._asks_logs is not None and envelope.revision.modern:
+            envelope = Envelope(
+                envelope.revision, envelope.client, envelope.capabilities, self._asks_logs
+            )
         call = Call(
             row,
             params,
-            link.envelope,
+            envelope,
             outlet=_Ear(self._notice, _plain(on_progress, "on_progress")),
             raw=raw,
             patience=patience,

@@ -48,7 +48,6 @@ from interlock.wire.lifecycle import DiscoverResult, InitializeParams, Initializ
 from interlock.wire.meta import (
     ClientCapabilities,
     Implementation,
-    LogLevel,
     Params,
     RawResult,
     Wire,
@@ -82,7 +81,6 @@ class Wish(Struct, frozen=True):
     desk: AnswerDesk
     modern: Revision | None = LATEST_MODERN
     legacy: Revision | None = LATEST_LEGACY
-    log_level: LogLevel | None = None
     timeout: float = 30.0
     probe: float = PROBE_SECONDS
     on_notice: Callable[[str, Raw], None] | None = None
@@ -91,8 +89,7 @@ class Wish(Struct, frozen=True):
     warden: Warden | None = None
 
     def envelope(self, revision: Revision) -> Envelope:
-        level = self.log_level if revision.modern else None
-        return Envelope(revision, self.info, self.capabilities, level)
+        return Envelope(revision, self.info, self.capabilities)
 
 
 async def open_link(target: Url | Command | Service | Opener, wish: Wish) -> Link:
