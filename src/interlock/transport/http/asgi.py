@@ -41,6 +41,7 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 SESSION_GONE: Final = -32001
 """What the field answers for a legacy session that is not there; the spec gives it a status only."""
 
+_LAST: Final[list[Header]] = [(b"connection", b"close")]
 _ALLOW: Final[list[Header]] = [(b"allow", b"POST, GET, DELETE, OPTIONS")]
 _EXPOSED: Final = b"Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate"
 _cancelled: Final = msgspec.json.Decoder(CancelledNotice)
@@ -152,7 +153,7 @@ class App:
                 await _refuse(send, 503, "The server could not start", code=INTERNAL_ERROR)
                 return False
         if self._closed:
-            await _refuse(send, 503, "The server is stopping", code=INTERNAL_ERROR)
+            await _refuse(send, 503, "The server is stopping", _LAST, code=INTERNAL_ERROR)
         return not self._closed
 
     def _is_ours(self, scope: Scope) -> bool:

@@ -1,0 +1,163 @@
+"""The engine against real sockets on this machine: a scripted server for what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.peers import soon
+
+from interlock.errors import ConnectFailed, ConnectionLost, InvalidMessage
+from interlock.transport.http.engine import AiohttpEngine, Request
+
+
+@asynccontextmanager
+async def answering(*script: bytes, hold: bool = False) -> AsyncGenerator[tuple[str, list[bytes]]]:
+    """A server that answers each request with the next of *script*, and then hangs up."""
+    heads: list[bytes] = []
+    answers = list(script)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while answers:
+                heads.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(answers.pop(0))
+                await writer.drain()
+            if hold:
+                await reader.read()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield f"http://127.0.0.1:{port}/mcp", heads
+
+
+@pytest.fixture
+async def engine() -> AsyncGenerator[AiohttpEngine]:
+    engine = AiohttpEngine()
+    yield engine
+    await engine.close()
+
+
+def response(body: bytes, *headers: str, length: int | None = None) -> bytes:
+    size = len(body) if length is None else length
+    lines = ["HTTP/1.1 200 OK", f"Content-Length: {size}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+async def test_a_response_comes_with_status_headers_and_body(engine: AiohttpEngine):
+    async with answering(response(b"{}", "Content-Type: application/json")) as (url, heads):
+        found = await soon(engine.send(Request("GET", url, {"x-a": "1"})))
+        assert found.status == 200
+        assert found.headers["content-type"] == "application/json"
+        assert found.headers.get("mcp-session-id") is None
+        assert await soon(found.read(10)) == b"{}"
+        found.close()
+        assert b"x-a: 1" in heads[0]
+        assert b"GET /mcp HTTP/1.1" in heads[0]
+
+
+async def test_a_body_is_read_in_pieces_as_it_comes(engine: AiohttpEngine):
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"
+    async with answering(head, hold=True) as (url, _):
+        found = await soon(engine.send(Request("GET", url, {})))
+        pieces = found.pieces()
+        assert await soon(anext(pieces)) == b"first"
+        found.close()
+
+
+async def test_a_redirect_is_handed_over_and_not_followed(engine: AiohttpEngine):
+    moved = b"HTTP/1.1 307 X\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    async with answering(moved) as (url, heads):
+        found = await soon(engine.send(Request("POST", url, {}, b"{}")))
+        assert (found.status, found.headers["location"]) == (307, "http://127.0.0.1:1/")
+        assert len(heads) == 1
+        found.close()
+
+
+async def test_cookies_are_not_kept(engine: AiohttpEngine):
+    one = response(b"1", "Set-Cookie: a=b")
+    async with answering(one, response(b"2")) as (url, heads):
+        for expected in (b"1", b"2"):
+            found = await soon(engine.send(Request("GET", url, {})))
+            assert await soon(found.read(10)) == expected
+            found.close()
+        assert b"ookie" not in heads[1]
+
+
+@pytest.mark.parametrize("length", [None, 400_000])
+async def test_a_body_over_the_limit_is_refused(engine: AiohttpEngine, length: int | None):
+    async with answering(response(b"x" * 400_000, length=length)) as (url, _):
+        found = await soon(engine.send(Request("GET", url, {})))
+        with pytest.raises(InvalidMessage, match="1000"):
+            await soon(found.read(1000))
+        found.close()
+
+
+async def test_a_body_that_grows_over_the_limit_is_refused_as_it_grows(engine: AiohttpEngine):
+    chunk = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with answering(head + chunk * 10, hold=True) as (url, _):
+        found = await soon(engine.send(Request("GET", url, {})))
+        with pytest.raises(InvalidMessage, match="more than the 10000"):
+            await soon(found.read(10_000))
+        found.close()
+
+
+async def test_a_small_body_that_unpacks_to_a_large_one_is_refused(engine: AiohttpEngine):
+    bomb = gzip.compress(b"\0" * 10_000_000)
+    async with answering(response(bomb, "Content-Encoding: gzip")) as (url, _):
+        found = await soon(engine.send(Request("GET", url, {})))
+        with pytest.raises(InvalidMessage):
+            await soon(found.read(1_000_000))
+        found.close()
+
+
+async def test_a_packed_body_is_unpacked(engine: AiohttpEngine):
+    async with answering(response(gzip.compress(b"{}"), "Content-Encoding: gzip")) as (url, _):
+        found = await soon(engine.send(Request("GET", url, {})))
+        assert await soon(found.read(100)) == b"{}"
+        found.close()
+
+
+@pytest.mark.parametrize("length", [100, 1_000_000])
+async def test_a_body_that_breaks_off_is_a_lost_connection(engine: AiohttpEngine, length: int):
+    async with answering(response(b"begun", length=length)) as (url, _):
+        found = await soon(engine.send(Request("GET", url, {})))
+        with pytest.raises(ConnectionLost, match="broke off"):
+            await soon(found.read(10_000_000))
+        found.close()
+
+
+@pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nConte"])
+async def test_what_is_no_http_is_a_lost_connection(engine: AiohttpEngine, answer: bytes):
+    async with answering(answer) as (url, _):
+        with pytest.raises(ConnectionLost, match="broke off"):
+            await soon(engine.send(Request("POST", url, {}, b"{}")))
+
+
+async def test_nobody_there_is_a_failed_connect(engine: AiohttpEngine):
+    async with answering() as (url, _):
+        pass
+    with pytest.raises(ConnectFailed, match="Nothing answers"):
+        await soon(engine.send(Request("GET", url, {})))
+
+
+async def test_an_address_that_is_none_is_a_failed_connect(engine: AiohttpEngine):
+    with pytest.raises(ConnectFailed, match="no URL"):
+        await soon(engine.send(Request("GET", "http://:0:/", {})))
+
+
+async def test_a_closed_engine_opens_nothing_again():
+    engine = AiohttpEngine()
+    await engine.close()
+    await engine.close()
+    with pytest.raises(ConnectionLost, match="closed"):
+        await engine.send(Request("GET", "http://127.0.0.1:1/", {}))

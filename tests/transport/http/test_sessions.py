@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.peers import soon
+
+from interlock.errors import ConnectionLost, RpcError
+from interlock.protocol.session import State
+from interlock.transport.channel import HIGH_WATER
+from interlock.transport.http.sessions import HttpSession, Sessions, Stream
+from interlock.wire.jsonrpc import Message
+from interlock.wire.meta import Params
+
+
+class Clock:
+    """A clock that the test turns."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+class Run:
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def kept(sessions: Sessions) -> HttpSession:
+    session = sessions.prepare()
+    sessions.keep(session)
+    return session
+
+
+def found(sessions: Sessions, session: HttpSession) -> bool:
+    return sessions.find(session.session.id) is session
+
+
+async def test_a_session_is_found_once_it_is_kept_and_until_it_is_dropped():
+    sessions = Sessions()
+    session = sessions.prepare()
+    assert not found(sessions, session)
+    sessions.keep(session)
+    assert found(sessions, session)
+    sessions.drop(session)
+    assert not found(sessions, session)
+    assert session.session.state is State.CLOSED
+
+
+async def test_ids_are_long_random_and_visible():
+    ids = {Sessions().prepare().session.id for _ in range(100)}
+    assert len(ids) == 100
+    assert all(len(name) >= 32 and name.isascii() and name.isprintable() for name in ids)
+
+
+async def test_what_is_no_id_finds_nothing():
+    sessions = Sessions()
+    kept(sessions)
+    for name in ("", " ", "\x00", "é", "x" * 100_000):
+        assert sessions.find(name) is None
+
+
+async def test_an_idle_session_ends():
+    clock = Clock()
+    sessions = Sessions(idle=10, clock=clock)
+    session = kept(sessions)
+    clock.time = 10
+    assert found(sessions, session)
+    clock.time = 20
+    assert found(sessions, session)
+    clock.time = 31
+    assert not found(sessions, session)
+    assert session.session.state is State.CLOSED
+
+
+async def test_a_session_in_which_something_goes_on_is_not_idle():
+    clock = Clock()
+    sessions = Sessions(idle=10, clock=clock)
+    listening, working, idle = kept(sessions), kept(sessions), kept(sessions)
+    listening.standing.open()
+    working.running[1] = Run()
+    clock.time = 11
+    newcomer = kept(sessions)
+    assert len(sessions) == 3
+    assert idle.session.state is State.CLOSED
+    listening.standing.shut()
+    working.running.clear()
+    clock.time = 22
+    assert not found(sessions, listening)
+    kept(sessions)
+    assert len(sessions) == 1
+    assert newcomer.session.state is State.CLOSED
+
+
+async def test_the_one_that_was_idle_longest_makes_room():
+    sessions = Sessions(limit=2)
+    one, two = kept(sessions), kept(sessions)
+    assert found(sessions, one)
+    three = kept(sessions)
+    assert [found(sessions, session) for session in (one, two, three)] == [True, False, True]
+
+
+async def test_closing_ends_every_session_and_what_goes_on_in_it():
+    sessions = Sessions()
+    session = kept(sessions)
+    stream = session.standing.open()
+    run = session.running[1] = Run()
+    question: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    session.asked["s1"] = question
+    told: list[str] = []
+    session.session.on_close(lambda: told.append("closed"))
+    sessions.close()
+    assert len(sessions) == 0
+    assert await soon(stream.take()) == b""
+    assert run.cancelled
+    assert told == ["closed"]
+    with pytest.raises(ConnectionLost):
+        await question
+
+
+async def test_questions_have_ids_of_their_own():
+    session = Sessions().prepare()
+    assert [session.next_id() for _ in range(3)] == ["s1", "s2", "s3"]
+
+
+async def test_a_stream_gives_what_was_put_in_it_in_order_and_then_its_end():
+    stream = Stream()
+    stream.put(b"a")
+    stream.put(b"b")
+    assert await soon(stream.take()) == b"ab"
+    taking = asyncio.ensure_future(stream.take())
+    await asyncio.sleep(0)
+    stream.put(b"c")
+    assert await soon(taking) == b"c"
+    stream.put(b"d")
+    stream.end()
+    stream.put(b"lost")
+    assert await soon(stream.take()) == b"d"
+    assert await soon(stream.take()) == b""
+
+
+async def test_a_stream_that_nobody_takes_from_is_bounded():
+    stream = Stream()
+    for _ in range(50):
+        stream.put(b"x" * (HIGH_WATER // 10))
+    assert len(await soon(stream.take())) <= HIGH_WATER * 1.1
+    stream.put(b"room again")
+    assert await soon(stream.take()) == b"room again"
+
+
+async def test_a_notice_goes_to_the_newest_standing_stream_alone():
+    session = Sessions().prepare()
+    session.standing.notify("notifications/lost", Params())
+    old = session.standing.open()
+    new = session.standing.open()
+    session.standing.notify("notifications/x", Params())
+    await session.standing.drain()
+    assert await soon(old.take()) == b""
+    assert b"notifications/x" in await soon(new.take())
+
+
+async def test_nothing_is_asked_on_a_standing_stream():
+    session = Sessions().prepare()
+    session.standing.open()
+    with pytest.raises(RpcError, match="during a call"):
+        await session.standing.ask("roots/list", Params())
