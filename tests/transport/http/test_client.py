@@ -39,7 +39,7 @@ from interlock.wire.inputs import ListRootsResult, Root
 from interlock.wire.lifecycle import InitializeParams
 from interlock.wire.meta import ClientCapabilities, Implementation, Params, RawResult, Result
 from interlock.wire.methods import BY_NAME
-from interlock.wire.notices import MESSAGE, PROGRESS, LogNotice, ProgressNotice
+from interlock.wire.notices import MESSAGE, PROGRESS, TOOLS_CHANGED, LogNotice, ProgressNotice
 from interlock.wire.tools import CallToolParams
 from interlock.wire.versions import BY_NAME as REVISIONS
 from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, Revision
@@ -164,6 +164,7 @@ async def test_what_a_call_says_meanwhile_reaches_its_caller(revision: Revision)
         notice = ProgressNotice(progress_token=meta.progress_token, progress=1)
         call.outlet.notify(PROGRESS, notice)
         call.outlet.notify(MESSAGE, LogNotice(level="info", data="hi"))
+        call.outlet.notify(TOOLS_CHANGED, Params())
         return said("done")
 
     notices: list[str] = []
@@ -172,8 +173,10 @@ async def test_what_a_call_says_meanwhile_reaches_its_caller(revision: Revision)
     ) as (link, _):
         ear = Ear()
         await soon(link.handle(call(link, "chatty", outlet=ear)))
-        assert [method for method, _ in ear.heard] == [PROGRESS, MESSAGE]
-        assert notices == ([] if revision.modern else [MESSAGE])
+        # A change that a legacy server tells on a call's stream concerns everyone, and nobody twice.
+        to_call = [TOOLS_CHANGED] if revision.modern else []
+        assert [method for method, _ in ear.heard] == [PROGRESS, MESSAGE, *to_call]
+        assert notices == ([] if revision.modern else [TOOLS_CHANGED])
 
 
 async def test_a_question_of_a_legacy_server_is_answered():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -44,7 +44,7 @@ from interlock.wire.jsonrpc import (
 )
 from interlock.wire.meta import Id, RawResult, Wire
 from interlock.wire.methods import TO_CLIENT
-from interlock.wire.notices import CANCELLED, PROGRESS, CancelledNotice, ProgressNotice
+from interlock.wire.notices import CANCELLED, MESSAGE, PROGRESS, CancelledNotice, ProgressNotice
 from interlock.wire.versions import Revision
 
 log: Final = logging.getLogger("interlock.http.client")
@@ -223,7 +223,7 @@ class HttpLink:
 
     def notify(self, method: str, params: Wire | Raw) -> None:
         data = params if isinstance(params, Raw) else encode(params)
-        self._in_background(self.tell(notification(method, data)))
+        self._in_background(lambda: self.tell(notification(method, data)))
 
     async def tell(self, body: bytes) -> None:
         """POST a message that is not answered."""
@@ -384,10 +384,13 @@ class HttpLink:
                 self._progress(question, message.params)
         else:
             outlet = question.outlet if question is not None else SILENT
-            outlet.notify(method, message.params)
-            # What a legacy server sends on any stream may concern none of our calls.
-            if self._on_notice is not None and (outlet is SILENT or not self._modern()):
-                self._on_notice(method, message.params)
+            # What a legacy server sends on any stream may concern none of our calls; a log line on a
+            # call's stream is that call's, and must not be heard twice.
+            if outlet is SILENT or not (self._modern() or method == MESSAGE):
+                if self._on_notice is not None:
+                    self._on_notice(method, message.params)
+            else:
+                outlet.notify(method, message.params)
         return None
 
     def _progress(self, question: _Question, params: Raw) -> None:
@@ -407,8 +410,10 @@ class HttpLink:
             log.debug("%s asked %s, which nobody answers", self.url, message.method)
             return
         call = admit(message, TO_CLIENT, None, self.session)
-        work = self.tell(call.encode()) if type(call) is Refusal else self._respond(call)
-        task = self._in_background(work)
+        if type(call) is Refusal:
+            self._in_background(lambda: self.tell(call.encode()))
+            return
+        task = self._in_background(lambda: self._respond(call))
         if task is not None:
             self._answering[number] = task
             task.add_done_callback(lambda _: self._answering.pop(number, None))
@@ -478,10 +483,9 @@ class HttpLink:
             notice = CancelledNotice(request_id=question.id, reason=why)
             self.notify(CANCELLED, notice)
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+    def _in_background(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None] | None:
         if self._closed or len(self._background) >= BACKGROUND_LIMIT:
             log.debug("too much is on its way to %s; a message is dropped", self.url)
-            work.close()
             return None
         task = asyncio.create_task(_quietly(work))
         self._background.add(task)
@@ -500,9 +504,9 @@ def _mirrored(value: str) -> str:
         raise UsageError(f"{value!a} cannot be sent as a name: {error}") from None
 
 
-async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+async def _quietly(work: Callable[[], Awaitable[None]]) -> None:
     """Work whose failure the next call will show better than it could."""
     try:
-        await work
+        await work()
     except (PeerError, RpcError) as error:
         log.debug("in the background: %s", error)
