@@ -30,7 +30,7 @@ from interlock.errors import (
     RpcError,
     TimedOut,
 )
-from interlock.protocol.call import Call, Service
+from interlock.protocol.call import Service
 from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.exchange import Exchange
 from interlock.protocol.outgoing import Outgoing
@@ -49,8 +49,6 @@ from interlock.wire.meta import (
     ClientCapabilities,
     Implementation,
     Params,
-    RawResult,
-    Wire,
 )
 from interlock.wire.methods import DISCOVER, INITIALIZE, TO_CLIENT
 from interlock.wire.notices import INITIALIZED, ChangedNotice
@@ -150,20 +148,12 @@ class ChannelLink:
             on_notice=wish.on_notice,
             on_noise=wish.on_noise,
         )
+        self.handle = self.duplex.handle
+        self.notify = self.duplex.notify
+        self.envelope = wish.envelope(wish.modern or LATEST_LEGACY)
         self._channel = channel
         self._reading = asyncio.create_task(self._read(), name=f"interlock {wish.name}")
         self._closing = False
-
-    @property
-    def envelope(self) -> Envelope:
-        assert self.duplex.outgoing is not None
-        return self.duplex.outgoing.envelope
-
-    async def handle(self, call: Call) -> RawResult:
-        return await self.duplex.handle(call)
-
-    def notify(self, method: str, params: Wire | Raw) -> None:
-        self.duplex.notify(method, params)
 
     async def wait_lost(self) -> Exception | None:
         await asyncio.wait([self._reading])
@@ -191,7 +181,8 @@ class ChannelLink:
         self.duplex.notify(INITIALIZED, ChangedNotice())
 
     def settle(self, revision: Revision, greeting: InitializeResult | DiscoverResult) -> None:
-        self.duplex.outgoing = Outgoing(self._wish.envelope(revision))
+        self.envelope = self._wish.envelope(revision)
+        self.duplex.outgoing = Outgoing(self.envelope)
         self.greeting = greeting
 
     async def _read(self) -> None:

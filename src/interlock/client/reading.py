@@ -159,7 +159,9 @@ def _without_nulls(value: Any) -> Any:
 def _converted(fields: dict[str, Any], type_: type[R]) -> R:
     if type_ is _ToolAnswer:
         # Raw members cannot be converted to; they are encoded again.
-        fields["content"] = [Raw(encode(block)) for block in fields.get("content", ())]
+        content: Any = fields.get("content", [])
+        blocks = cast("list[Any]", content) if isinstance(content, list) else [content]
+        fields["content"] = [Raw(encode(block)) for block in blocks]
         if "structuredContent" in fields:
             fields["structuredContent"] = Raw(encode(fields["structuredContent"]))
     try:
