@@ -258,7 +258,7 @@ async def test_patience_ends_a_call_that_says_nothing_and_tells_the_peer(revisio
 async def test_progress_renews_patience():
     """A turned clock: patience of five, progress at four, and the answer at eight."""
     loop = asyncio.get_running_loop()
-    waiting = Waiting(1, "tools/call", Ear())
+    waiting = Waiting(1, "tools/call", Ear(), loop)
     now = loop.time()
     waiting.arm(5, None)
     assert waiting.timer is not None

@@ -109,8 +109,9 @@ class Client:
     """A connection to one server, whatever it speaks and wherever it runs.
 
     *target* is a URL, a command (a list, or one string), the path of a `.py` file, a server
-    object, or a function that opens a `Channel`. Use it with `async with`, or call `connect()` and `close()` from any task, in any
-    order; a closed client can be connected again. Calls may run concurrently.
+    object, or a function that opens a `Channel`. Use it with `async with`, or call `connect()` and
+    `close()` from any task, in any order; a closed client can be connected again. Calls may run
+    concurrently.
 
     *revision* is "auto", "modern", "legacy" or a date. *timeout* is how many seconds a call waits
     without progress (None: for ever), *connect_timeout* how long starting and greeting may take.
@@ -121,6 +122,9 @@ class Client:
     that a resource did which was subscribed to. *on_stderr* gets the lines that a started program
     writes there, *on_noise* what it sends that is no message. These are plain functions, called in
     the event loop: they must return quickly, and what they raise is only logged.
+
+    *name* and *version* are who we say we are, *label* what our errors call the server. *warden*
+    ends the program if this one is killed.
     """
 
     def __init__(

@@ -108,7 +108,7 @@ class Upstream:
         self._on_event = on_event
         self._patience = entry.timeout if entry.timeout is not None else CALL_PATIENCE
         self._stderr: deque[str] = deque(maxlen=STDERR_KEPT)
-        self._relays: dict[int, Outlet] = {}
+        self._relays: dict[Outlet, None] = {}
         self._revision: str | None = None
         self._instructions: str | None = None
         program = isinstance(entry, StdioServer)
@@ -160,15 +160,15 @@ class Upstream:
             capabilities, level = theirs.capabilities, level or "info"
         call.envelope = Envelope(theirs.revision, theirs.client, capabilities, level)
         call.patience = self._patience
-        relays, key = self._relays, id(call)
-        relays[key] = call.outlet
+        relays, outlet = self._relays, call.outlet
+        relays[outlet] = None
         try:
             return await link.handle(call)
         except (ConnectFailed, HttpError) as error:
             connected.doubt(error)
             raise
         finally:
-            del relays[key]
+            del relays[outlet]
 
     def status(self, counts: dict[str, int], tokens: int) -> Status:
         supervised = self._supervised
@@ -275,7 +275,7 @@ class Upstream:
 
     def _logged(self, notice: LogNotice) -> None:
         # Over a pipe a log line does not say which call it belongs to; all that run may hear it.
-        for relay in list(self._relays.values()):
+        for relay in list(self._relays):
             relay.notify(MESSAGE, Raw(encode(notice)))
 
     def _noise(self, what: str) -> None:

@@ -39,16 +39,27 @@ GRACE: Final = 2.0
 class Waiting:
     """A request of ours without its answer: what comes is a message, or why none will."""
 
-    __slots__ = ("deadline", "future", "id", "method", "outlet", "patience", "renewed", "timer")
+    __slots__ = (
+        "deadline",
+        "future",
+        "id",
+        "loop",
+        "method",
+        "outlet",
+        "patience",
+        "renewed",
+        "timer",
+    )
 
-    def __init__(self, id: Id, method: str, outlet: Outlet) -> None:
+    def __init__(
+        self, id: Id, method: str, outlet: Outlet, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.id = id
         self.method = method
         self.outlet = outlet
+        self.loop = loop
         # Failures travel as results: one that nobody is left to take needs no warning.
-        self.future: asyncio.Future[Message | Exception] = (
-            asyncio.get_running_loop().create_future()
-        )
+        self.future: asyncio.Future[Message | Exception] = loop.create_future()
         self.patience = self.deadline = math.inf
         self.renewed = 0.0
         self.timer: asyncio.TimerHandle | None = None
@@ -61,13 +72,17 @@ class Waiting:
         """Give up after *patience* seconds without progress, and at *deadline* in any case."""
         if patience is None and deadline is None:
             return
-        self.patience = patience if patience is not None else math.inf
-        self.deadline = deadline if deadline is not None else math.inf
-        self.renew()
-        self._check()
+        now = self.renewed = self.loop.time()
+        end = math.inf
+        if deadline is not None:
+            end = self.deadline = deadline
+        if patience is not None:
+            self.patience = patience
+            end = min(end, now + patience)
+        self.timer = self.loop.call_at(end, self._check)
 
     def renew(self) -> None:
-        self.renewed = asyncio.get_running_loop().time()
+        self.renewed = self.loop.time()
 
     def disarm(self) -> None:
         if self.timer is not None:
@@ -75,10 +90,9 @@ class Waiting:
 
     def _check(self) -> None:
         # Progress only notes the time; the timer finds out when it fires that it was too early.
-        loop = asyncio.get_running_loop()
         end = min(self.renewed + self.patience, self.deadline)
-        if end > loop.time():
-            self.timer = loop.call_at(end, self._check)
+        if end > self.loop.time():
+            self.timer = self.loop.call_at(end, self._check)
         elif end == self.deadline:
             self.settle(TimedOut(f"{self.method} took longer than its deadline"))
         else:
@@ -189,15 +203,16 @@ class Duplex:
         outgoing = self.outgoing
         if outgoing is None:
             raise ConnectionLost("the era is not settled yet")
-        waiting = Waiting(self.exchange.next_id(), call.method, call.outlet)
-        params = outgoing.params(call, waiting.id if call.row.may_ask else None)
+        row = call.row
+        waiting = Waiting(self.exchange.next_id(), row.name, call.outlet, self._loop)
+        params = outgoing.params(call, waiting.id if row.may_ask else None)
         message = await self._round_trip(waiting, params, call.patience, call.deadline)
-        return outcome(message, call.method, modern=outgoing.revision.modern)
+        return outcome(message, row.name, modern=outgoing.revision.modern)
 
     async def ask(self, method: str, params: Wire | Raw, *, patience: float | None = None) -> Raw:
         """Send a request that is outside any era: the handshake, or a server's question."""
         data = params if isinstance(params, Raw) else encode(params)
-        waiting = Waiting(self.exchange.next_id(), method, SILENT)
+        waiting = Waiting(self.exchange.next_id(), method, SILENT, self._loop)
         message = await self._round_trip(waiting, data, patience, None)
         return Raw(outcome(message, method, modern=False).body)
 
@@ -227,10 +242,10 @@ class Duplex:
             raise
         finally:
             waiting.disarm()
-        if isinstance(answer, Exception):
-            self._give_up(waiting, "timed out")
-            raise answer
-        return answer
+        if type(answer) is Message:
+            return answer
+        self._give_up(waiting, "timed out")
+        raise answer
 
     def _give_up(self, waiting: Waiting, why: str) -> None:
         """Forget a request of ours, and tell the peer if it may still be at work on it."""

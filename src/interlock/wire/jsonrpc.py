@@ -13,6 +13,7 @@ from interlock.wire.meta import Id
 encode: Final = msgspec.json.Encoder().encode
 
 
+@final
 class Message(Struct):
     """Any message, as far as its envelope: which kind it is shows in what is set.
 
@@ -106,13 +107,10 @@ def read_error(raw: Raw) -> ErrorBody:
 
 
 def request(id: Id, method: str, params: Params = b"") -> bytes:
+    number = b"%d" % id if type(id) is int else encode(id)
     if not params:
-        return b'{"jsonrpc":"2.0","id":%b,"method":%b}' % (encode(id), encode(method))
-    return b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}' % (
-        encode(id),
-        encode(method),
-        params,
-    )
+        return b'{"jsonrpc":"2.0","id":%b,"method":%b}' % (number, encode(method))
+    return b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}' % (number, encode(method), params)
 
 
 def notification(method: str, params: Params = b"") -> bytes:

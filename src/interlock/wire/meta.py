@@ -177,4 +177,5 @@ def carried(meta: Raw | bytes | None) -> dict[str, Raw]:
     """What of a message's `_meta` a relay passes on: everything that is not of one hop."""
     if not meta:
         return {}
-    return {key: value for key, value in members(meta).items() if key not in PER_HOP}
+    given = _fields.decode(meta)
+    return {key: given[key] for key in given if key not in PER_HOP}
