@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.official import complaint
+from tests.peers import ask, hello, modern, reply, say
+
+from interlock.testing.wiretap import Side, Violation, Wiretap
+from interlock.wire.meta import SERVER_INFO
+from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, Revision
+
+ME = {SERVER_INFO: {"name": "x", "version": "1"}}
+FINE: dict[str, Any] = {"content": [], "resultType": "complete", "_meta": ME}
+GREETING: dict[str, Any] = {
+    "protocolVersion": "2025-06-18",
+    "capabilities": {},
+    "serverInfo": {"name": "x", "version": "1"},
+}
+CALL = modern("tools/call", 1, {"name": "x"})
+
+
+def tap(revision: Revision = LATEST_MODERN) -> Wiretap:
+    return Wiretap(complaint, revision)
+
+
+def greeted() -> Wiretap:
+    heard = tap()
+    heard.hear("client", hello("2025-06-18", 1))
+    heard.hear("server", reply(1, GREETING))
+    return heard
+
+
+def test_a_conversation_as_it_should_be_is_heard_in_silence():
+    heard = tap()
+    heard.hear("client", CALL)
+    assert heard.unanswered("client") == [1]
+    progress = {"progressToken": 1, "progress": 1}
+    heard.hear("server", say("notifications/progress", progress))
+    heard.hear("server", reply(1, FINE))
+    assert heard.unanswered("client") == []
+    assert heard.heard == 3
+
+
+def test_the_handshake_settles_which_revision_follows():
+    heard = greeted()
+    assert heard.revision.name == "2025-06-18"
+    heard.hear("client", say("notifications/initialized"))
+    heard.hear("client", ask("tools/call", 2, {"name": "x"}))
+    heard.hear("server", ask("roots/list", 2))
+    heard.hear("client", reply(2, {"roots": []}))
+    heard.hear("server", reply(2, {"content": []}))
+
+
+def test_both_eras_may_share_one_wire():
+    heard = greeted()
+    heard.hear("client", modern("tools/list", 9))
+    heard.hear("client", ask("tools/list", 10))
+    listed: dict[str, Any] = {"tools": [], "ttlMs": 0, "cacheScope": "private", "resultType": "complete"}
+    heard.hear("server", reply(9, {**listed, "_meta": ME}))
+    heard.hear("server", reply(10, {"tools": []}))
+
+
+def test_a_question_in_place_of_an_answer_is_held_to_its_own_schema():
+    heard = tap()
+    heard.hear("client", CALL)
+    heard.hear(
+        "server", reply(1, {"resultType": "input_required", "requestState": "s", "_meta": ME})
+    )
+
+
+def test_an_error_that_could_not_name_its_request_is_allowed():
+    body = b'{"jsonrpc":"2.0","error":{"code":-32700,"message":"x"}}'
+    for revision in (LATEST_MODERN, LATEST_LEGACY):
+        tap(revision).hear("server", body)
+    old = greeted()
+    old.hear("server", body)
+
+
+@pytest.mark.parametrize(
+    ("side", "data"),
+    [
+        ("server", b"hello"),
+        ("server", b"[]"),
+        ("client", ask("tools/list")),
+        ("client", modern("ping")),
+        ("client", modern("tools/call")),
+        ("client", b'{"jsonrpc":"1.0","id":5,"method":"tools/list"}'),
+        ("server", ask("roots/list")),
+        ("server", reply(7, FINE)),
+        ("client", reply(7, {})),
+        ("server", say("notifications/nonsense")),
+        ("server", say("notifications/progress", {"progress": 1})),
+        ("server", b'{"jsonrpc":"2.0","error":{"message":"x"}}'),
+    ],
+)
+def test_what_may_not_be_said_is_a_violation(side: Side, data: bytes):
+    with pytest.raises(Violation):
+        tap().hear(side, data)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(1, {"content": []}),
+        reply(1, {**FINE, "content": 1}),
+        reply(1, {**FINE, "_meta": {}}),
+        reply(1, {**FINE, "resultType": "input_required", "requestState": 5}),
+        reply(1, None),
+        reply("1", FINE),
+        b'{"jsonrpc":"2.0","id":1,"error":{"code":1.5,"message":"x"}}',
+        b'{"jsonrpc":"2.0","id":1}',
+    ],
+)
+def test_a_wrong_answer_is_a_violation(answer: bytes):
+    heard = tap()
+    heard.hear("client", CALL)
+    with pytest.raises(Violation):
+        heard.hear("server", answer)
+
+
+def test_one_request_has_one_answer_and_an_open_id_is_taken():
+    heard = tap()
+    heard.hear("client", CALL)
+    with pytest.raises(Violation, match="while it was open"):
+        heard.hear("client", CALL)
+    heard.hear("server", reply(1, FINE))
+    with pytest.raises(Violation, match="nobody asked"):
+        heard.hear("server", reply(1, FINE))
+
+
+@pytest.mark.parametrize("more", [{"resultType": "complete"}, {"ttlMs": 0}, {"_meta": ME}])
+def test_a_legacy_peer_is_told_nothing_that_its_revision_does_not_know(more: dict[str, Any]):
+    heard = greeted()
+    heard.hear("client", ask("tools/list", 2))
+    with pytest.raises(Violation, match="does not know"):
+        heard.hear(
+            "server",
+            json.dumps({"jsonrpc": "2.0", "id": 2, "result": {"tools": [], **more}}).encode(),
+        )
