@@ -453,3 +453,43 @@ async def test_over_http_a_server_that_never_answers_times_out():
     async with listening(app) as url:
         with pytest.raises(TimedOut, match=r"was not ready within 0.2 s"):
             await Client(url, connect_timeout=0.2).connect()
+
+
+async def test_over_http_a_session_that_the_server_forgot_is_begun_anew():
+    """2025-11-25 § Transports: on 404 a client MUST start a new session; the call is sent again."""
+    server = Server("s")
+
+    @server.tool
+    async def echo(text: str) -> str:
+        return text
+
+    @server.resource("note://{id}")
+    def note(id: str) -> str:
+        return id
+
+    apps = [App(server)]
+
+    async def front(scope: Any, receive: Any, send: Any) -> None:
+        await apps[-1](scope, receive, send)
+
+    updates: asyncio.Queue[str] = asyncio.Queue()
+    changes: list[str] = []
+    async with listening(front) as url:
+        client = Client(
+            url, revision="legacy", on_update=updates.put_nowait, on_change=changes.append
+        )
+        async with client:
+            await client.subscribe("note://1")
+            first = client.link
+            apps.append(App(server))
+            results = await asyncio.gather(
+                *(client.call_tool("echo", {"text": str(number)}) for number in range(5))
+            )
+            assert [result.text for result in results] == list("01234")
+            assert client.link is not first
+            assert await soon(updates.get()) == "note://1"
+            assert changes == ["tools", "resources"]
+            server.updated("note://1")
+            assert await soon(updates.get()) == "note://1"
+        for app in apps:
+            await app.stop()

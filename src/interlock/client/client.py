@@ -28,9 +28,16 @@ from interlock.client.reading import (
 )
 from interlock.client.subscriptions import Subscription
 from interlock.client.target import Command, Target, Url, read_target
-from interlock.errors import METHOD_NOT_FOUND, ConfigError, NotConnected, RpcError, UsageError
+from interlock.errors import (
+    METHOD_NOT_FOUND,
+    ConfigError,
+    NotConnected,
+    RpcError,
+    UsageError,
+)
 from interlock.protocol.call import Call
 from interlock.protocol.session import Envelope
+from interlock.transport.http.client import SessionForgotten
 from interlock.transport.link import Link
 from interlock.transport.warden import Warden
 from interlock.version import VERSION
@@ -177,6 +184,7 @@ class Client:
         self._opening: asyncio.Task[None] | None = None
         self._waiting = 0
         self._subscription: Subscription | None = None
+        self._watched: set[str] = set()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -226,6 +234,7 @@ class Client:
             opening.cancel()
             await asyncio.wait([opening])
         link, self._link = self._link, None
+        self._watched.clear()
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             await subscription.close()
@@ -359,6 +368,7 @@ class Client:
         subscription = self._subscription
         if subscription is None:
             await self.request("resources/subscribe", SubscribeParams(uri=uri))
+            self._watched.add(uri)
             return
         watched = subscription.filter.resource_subscriptions or []
         if uri not in watched:
@@ -368,6 +378,7 @@ class Client:
         """Hear no more of a resource; no error if it was not subscribed to."""
         subscription = self._subscription
         if subscription is None:
+            self._watched.discard(uri)
             await self.request("resources/unsubscribe", SubscribeParams(uri=uri))
             return
         watched = subscription.filter.resource_subscriptions or []
@@ -431,15 +442,27 @@ class Client:
         meta: Mapping[str, Any] | None = None,
     ) -> RawResult:
         """Any request of the protocol; its result is JSON, still unread."""
-        return await self._request(
-            self.link,
-            method,
-            params,
-            patience=timeout if timeout is not None else self._patience,
-            deadline=deadline,
-            on_progress=on_progress,
-            meta=meta,
-        )
+        patience = timeout if timeout is not None else self._patience
+        for again in (False, True):
+            if self._link is None and self._opening is not None:
+                await self.connect()  # A session is just being begun anew.
+            link = self.link
+            try:
+                return await self._request(
+                    link,
+                    method,
+                    params,
+                    patience=patience,
+                    deadline=deadline,
+                    on_progress=on_progress,
+                    meta=meta,
+                )
+            except SessionForgotten:
+                # A new session is to be begun (2025-11-25 § Transports, Session Management).
+                if again:
+                    raise
+            await self._greet_anew(link)
+        raise AssertionError("the second round returns or raises")
 
     async def _request(
         self,
@@ -477,6 +500,21 @@ class Client:
             deadline=deadline,
         )
         return await link.handle(call)
+
+    async def _greet_anew(self, link: Link) -> None:
+        """Replace *link*, whose session the server forgot; what was subscribed to is so again."""
+        if self._link is not link:
+            await self.connect()  # Another call was first.
+            return
+        self._link = None
+        await self.connect()
+        await link.close()
+        for uri in self._watched:
+            await self._request(self.link, "resources/subscribe", SubscribeParams(uri=uri))
+            _tell(self._on_update, uri)
+        for kind in _CHANGES.values():
+            if getattr(self.capabilities, kind) is not None:
+                _tell(self._on_change, kind)
 
     def _list(self, method: str, what: str, member: str, item: type[T]) -> Listing[T]:
         async def page(cursor: str | None) -> tuple[list[T], str | None]:

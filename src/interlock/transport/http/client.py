@@ -110,6 +110,10 @@ class _Place:
         return events
 
 
+class SessionForgotten(ConnectionLost):
+    """A legacy server does not know our session any more. It took nothing of the request."""
+
+
 class HttpLink:
     """Calls to one URL.
 
@@ -343,8 +347,8 @@ class HttpLink:
     async def _http_error(self, response: Response) -> Exception:
         """The JSON-RPC error in an HTTP error, or the HTTP error itself."""
         status = response.status
-        if status == 404 and self.session_id is not None:
-            lost = ConnectionLost(f"{self.url} does not know this session any more; connect anew")
+        if status == 404 and _SESSION in self._base:
+            lost = SessionForgotten(f"{self.url} does not know this session any more; connect anew")
             self.session_id = None
             self._lose(lost)
             return lost
