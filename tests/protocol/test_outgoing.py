@@ -77,6 +77,18 @@ def test_a_relayed_request_changes_the_keys_of_its_hop_and_keeps_the_rest():
     assert bare == {"name": "x"}
 
 
+def test_a_member_that_was_replaced_goes_out_as_it_is_now():
+    out = outgoing(LATEST_MODERN)
+    renamed = call(out, {"name": "x", "new": True, "_meta": meta("2099-01-01")}).with_members(
+        name="y"
+    )
+    assert json.loads(out.params(renamed, token="t")) == {
+        "name": "y",
+        "new": True,
+        "_meta": {**meta(), "progressToken": "t"},
+    }
+
+
 def test_a_relayed_request_declares_what_its_own_client_declared():
     out = outgoing(LATEST_MODERN)
     theirs = Envelope(

@@ -27,6 +27,8 @@ class Asked:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.finished = False
+        self.broken = False
+        """Set it, and sending fails, as servers may tell an app that its client is gone."""
         self._incoming: asyncio.Queue[Event] = asyncio.Queue()
         self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._started = asyncio.Event()
@@ -45,6 +47,8 @@ class Asked:
             self._outgoing.put_nowait(None)
 
     async def _send(self, event: Event) -> None:
+        if self.broken:
+            raise BrokenPipeError
         if event["type"] == "http.response.start":
             assert not self._started.is_set(), "a response was started twice"
             self.status = event["status"]

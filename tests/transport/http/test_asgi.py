@@ -649,6 +649,39 @@ async def test_an_idle_session_is_gone():
     assert (await told(host.legacy(session, ask("ping"))))[0] == 404
 
 
+async def test_a_connection_that_breaks_is_no_failure_of_ours():
+    latch = Latch()
+    async with serving(latch=latch) as host:
+        session = await host.greet(hello())
+        standing = await host.open("GET", b"", {"mcp-session-id": session}).begun()
+        await standing.piece()
+        held = host.modern(modern("tools/call", 1, {"name": "latch"}))
+        await soon(latch.reached.wait())
+        refused = host.open("PUT")
+        for asked in (standing, held, refused):
+            asked.broken = True
+        found = host.app.sessions.find(session)  # type: ignore[attr-defined]
+        found.standing.notify("notifications/x", Params())
+        latch.go.set()
+        for asked in (standing, held, refused):
+            await soon(asked.task)
+        assert found.standing.stream is None
+        assert (await told(host.legacy(session, ask("ping"))))[0] == 200
+
+
+async def test_a_request_that_its_host_cancels_is_cancelled():
+    latch = Latch()
+    async with serving(latch=latch) as host:
+        asked = host.modern(modern("tools/call", 1, {"name": "latch"}))
+        await soon(latch.reached.wait())
+        asked.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked.task
+        assert latch.cancelled.is_set()
+        assert asked.status == 0
+        assert host.app.attended == set()  # type: ignore[attr-defined]
+
+
 # Starting and stopping.
 
 

@@ -480,6 +480,45 @@ async def test_a_legacy_server_s_wrong_questions_are_answered_with_errors():
         }
 
 
+async def test_a_legacy_server_may_take_its_question_back():
+    begun = asyncio.Event()
+    ended = asyncio.Event()
+
+    async def slow(call: Call) -> Result:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    class Paused(OddResponse):
+        async def pieces(self) -> AsyncIterator[bytes]:
+            yield sse.event(ask("roots/list", "q"))
+            await begun.wait()
+            yield sse.event(say("notifications/cancelled", {"requestId": "other"}))
+            yield sse.event(say("notifications/cancelled", {"requestId": "q"}))
+            await ended.wait()
+            yield sse.event(OK)
+
+    async with odd(LATEST_LEGACY, Paused(200, STREAM)) as (link, engine):
+        desk = Desk()
+        desk.handle = slow
+        link._dispatch = Dispatch(desk)  # pyright: ignore[reportPrivateUsage]
+        await soon(link.handle(call(link)))
+        assert len(engine.requests) == 1
+
+
+async def test_discovery_is_asked_as_the_revision_it_asks_for():
+    async with linked(LATEST_MODERN) as (link, engine):
+        assert link.outgoing is not None
+        raw = Raw(link.outgoing.stamped(Params()))
+        found, session = await soon(link.ask("server/discover", raw, revision=LATEST_MODERN))
+        assert json.loads(bytes(found))["supportedVersions"] == ["2026-07-28"]
+        assert session is None
+        assert engine.requests[-1].headers["mcp-method"] == "server/discover"
+
+
 async def test_a_legacy_stream_that_breaks_off_is_resumed_where_it_broke():
     script = (
         OddResponse(200, STREAM, sse.event(b"", id="a-1", retry=1), breaks=True),
