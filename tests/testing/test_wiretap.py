@@ -57,7 +57,12 @@ def test_both_eras_may_share_one_wire():
     heard = greeted()
     heard.hear("client", modern("tools/list", 9))
     heard.hear("client", ask("tools/list", 10))
-    listed: dict[str, Any] = {"tools": [], "ttlMs": 0, "cacheScope": "private", "resultType": "complete"}
+    listed: dict[str, Any] = {
+        "tools": [],
+        "ttlMs": 0,
+        "cacheScope": "private",
+        "resultType": "complete",
+    }
     heard.hear("server", reply(9, {**listed, "_meta": ME}))
     heard.hear("server", reply(10, {"tools": []}))
 
