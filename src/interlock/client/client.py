@@ -230,9 +230,8 @@ class Client:
         Calls that wait for an answer raise `ConnectionLost`.
         """
         opening, self._opening = self._opening, None
-        if opening is not None and not opening.done():
-            opening.cancel()
-            await asyncio.wait([opening])
+        if opening is not None:
+            await _end(opening)
         link, self._link = self._link, None
         self._watched.clear()
         subscription, self._subscription = self._subscription, None
@@ -262,8 +261,7 @@ class Client:
 
     async def _abandon(self, opening: asyncio.Task[None]) -> None:
         """Undo what nobody waits for any more."""
-        opening.cancel()
-        await asyncio.wait([opening])
+        await _end(opening)
         await self.close()
 
     # What the server said of itself.
@@ -582,6 +580,13 @@ class _Ear:
 
     async def ask(self, method: str, params: Wire | Raw) -> Raw:
         raise NotConnected(f"{method}: a client's call asks nobody")
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # Read: it failed on its own, and nobody waits for it any more.
 
 
 def _tell(callback: Callable[[T], None] | None, what: T) -> None:
