@@ -32,7 +32,7 @@ interop: dev ## real clients, hosts and servers of others against ours; ONLY=cod
 	@.venv/bin/python tests/interop/run.py $(if $(ONLY),--only "$(ONLY)")
 
 bench: dev ## measure against other implementations, in one run
-	@$(PIN) mcp2 mcp1 fastmcp node
+	@$(PIN) mcp2 fastmcp node
 	@.venv/bin/python bench/run.py
 
 conformance: dev ## the official conformance suite against our server and client
