@@ -32,8 +32,11 @@ class Ear:
     async def drain(self) -> None:
         self.heard.append(("drained", {}))
 
-    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
         raise AssertionError("nobody is asked here")
+
+    def close_stream(self, retry: float) -> None:
+        pass
 
 
 def relay(

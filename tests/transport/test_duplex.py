@@ -77,8 +77,11 @@ class Ear:
     async def drain(self) -> None:
         pass
 
-    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
         raise AssertionError(method)
+
+    def close_stream(self, retry: float) -> None:
+        pass
 
 
 class Pair:

@@ -578,8 +578,11 @@ class _Ear:
     async def drain(self) -> None:
         pass
 
-    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
         raise NotConnected(f"{method}: a client's call asks nobody")
+
+    def close_stream(self, retry: float) -> None:
+        pass
 
 
 async def _end(task: asyncio.Task[None]) -> None:

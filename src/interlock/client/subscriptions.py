@@ -148,8 +148,11 @@ class _Ear:
     async def drain(self) -> None:
         pass
 
-    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
         raise RpcError(METHOD_NOT_FOUND, f"{method} cannot be asked on a subscription")
+
+    def close_stream(self, retry: float) -> None:
+        pass
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:

@@ -50,5 +50,8 @@ class Relay:
     async def drain(self) -> None:
         await self._call.outlet.drain()
 
-    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
         raise RpcError(METHOD_NOT_FOUND, f"{method} is not relayed by this gateway yet")
+
+    def close_stream(self, retry: float) -> None:
+        pass

@@ -35,6 +35,8 @@ class Call(Struct):
     *patience* is how many seconds without progress a sender waits for the answer, *deadline* the
     event loop's time at which it stops waiting whatever happens. *session* is set in the legacy
     era only. *cancelled* turns true when the caller has left; threads, which nobody can interrupt, look.
+    *asked_on* is set for a question of a server's to its client, where the transport tells which
+    call of the client's it belongs to: that call's outlet.
     """
 
     row: Method
@@ -49,6 +51,7 @@ class Call(Struct):
     fields: dict[str, Raw] | None = None
     patience: float | None = None
     cancelled: bool = False
+    asked_on: Outlet | None = None
 
     @property
     def method(self) -> str:

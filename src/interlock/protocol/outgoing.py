@@ -129,7 +129,7 @@ def outcome(message: Message, method: str, *, modern: bool) -> RawResult:
         raise InvalidMessage(f"{method} was answered with no result object: {fault}") from None
     if modern and kind not in _KINDS:
         raise InvalidMessage(f"{method} was answered with an unknown resultType {kind!r}")
-    return RawResult(body=message.result, relayed=True)
+    return RawResult(body=message.result, relayed=True, kind=kind)
 
 
 def _uri_of(data: Any) -> str | None:

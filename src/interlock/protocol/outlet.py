@@ -25,10 +25,20 @@ class Outlet(Protocol):
         """Wait until the peer has taken most of what was sent."""
         ...
 
-    async def ask(self, method: str, params: Wire | Raw) -> Raw:
-        """Send a request of our own and wait for its result (legacy era only).
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
+        """Ask the peer something and wait for the result.
 
-        Raises `RpcError` if the peer answered with an error or cannot be asked.
+        A legacy peer gets a request on the call's own stream. A modern one is answered with the
+        question and calls again with the result; *key* is what the question is called then, and
+        what the same question is known by if the handler has to run again. Without one it is made
+        from what is asked. Raises `RpcError` if the peer answered with an error or cannot be asked.
+        """
+        ...
+
+    def close_stream(self, retry: float) -> None:
+        """Close the call's stream early, if its client can fetch the rest from another (SEP-1699).
+
+        *retry* is after how many seconds it should. Does nothing anywhere else.
         """
         ...
 
@@ -42,8 +52,11 @@ class Silent:
     async def drain(self) -> None:
         pass
 
-    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
         raise RpcError(METHOD_NOT_FOUND, f"Nobody can be asked here: {method} needs a client")
+
+    def close_stream(self, retry: float) -> None:
+        pass
 
 
 SILENT: Final = Silent()

@@ -117,12 +117,15 @@ class _CallOutlet:
         if self._duplex is not None:
             await self._duplex.channel.drain()
 
-    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
         if not self._legacy:
             raise RpcError(METHOD_NOT_FOUND, f"{method} cannot be sent to a modern client")
         if self._duplex is None:
             raise ConnectionLost(f"{method} was asked after the call had been answered")
         return await self._duplex.ask(method, params)
+
+    def close_stream(self, retry: float) -> None:
+        pass
 
     def shut(self) -> None:
         self._duplex = None
@@ -341,8 +344,11 @@ class _Standing:
         if self.duplex is not None:
             await self.duplex.channel.drain()
 
-    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
         raise RpcError(METHOD_NOT_FOUND, f"{method} can only be asked during a call")
+
+    def close_stream(self, retry: float) -> None:
+        pass
 
 
 async def serve(service: Service, channel: Channel) -> None:

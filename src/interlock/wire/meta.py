@@ -139,10 +139,12 @@ class RawResult(Result):
     """A result that is JSON already: encoded once and kept, or *relayed* from elsewhere.
 
     A relayed one carries stamps of its sender, perhaps of another era; one of our own has none.
+    *kind* is the `resultType` of a relayed one.
     """
 
     body: Raw | bytes
     relayed: bool = False
+    kind: str = "complete"
 
 
 class CacheHints(Struct, frozen=True):

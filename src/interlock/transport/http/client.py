@@ -380,7 +380,7 @@ class HttpLink:
         if method is UNSET:
             return message
         if message.id is not UNSET:
-            self._serve(message)
+            self._serve(message, question)
         elif method == CANCELLED:
             self._stop_answering(message.params)
         elif method == PROGRESS:
@@ -407,7 +407,7 @@ class HttpLink:
             question.renew()
         question.outlet.notify(PROGRESS, notice)
 
-    def _serve(self, message: Message) -> None:
+    def _serve(self, message: Message, question: _Question | None) -> None:
         """Answer a request of the server's, which legacy ones send on any stream."""
         number = id_of(message)
         if self.session is None or number is None:
@@ -417,6 +417,8 @@ class HttpLink:
         if type(call) is Refusal:
             self._in_background(lambda: self.tell(call.encode()))
             return
+        if question is not None:
+            call.asked_on = question.outlet
         task = self._in_background(lambda: self._respond(call))
         if task is not None:
             self._answering[number] = task

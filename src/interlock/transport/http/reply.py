@@ -79,7 +79,7 @@ class Reply:
         if self._flushing is not None:
             await asyncio.shield(self._flushing)
 
-    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
         session = self._session
         if session is None or not self._streams:
             raise RpcError(METHOD_NOT_FOUND, f"This client takes no stream to ask {method} on")
@@ -97,6 +97,9 @@ class Reply:
             self._asked.discard(future)
             del session.asked[name]
         return Raw(outcome(message, method, modern=False).body)
+
+    def close_stream(self, retry: float) -> None:
+        pass
 
     # As a response.
 

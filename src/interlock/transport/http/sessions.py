@@ -84,9 +84,12 @@ class Standing:
     async def drain(self) -> None:
         pass
 
-    async def ask(self, method: str, params: Wire | Raw) -> Raw:
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
         # A question belongs on the stream of the call that asks it (SEP-2260).
         raise RpcError(METHOD_NOT_FOUND, f"{method} can only be asked during a call")
+
+    def close_stream(self, retry: float) -> None:
+        pass
 
 
 class HttpSession:

@@ -1,0 +1,1 @@
+"""What must outlive a request: three ports, and backends that keep their promises."""
