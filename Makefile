@@ -1,7 +1,7 @@
 # Needs Python >= 3.11 and make; everything else is put into .venv* and .peers inside this folder.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check interop bench conformance clean dev
+.PHONY: help demo test check interop bench conformance spec clean dev
 
 PYTHON ?=
 PIN := .venv/bin/python .ci/peers.py
@@ -38,6 +38,9 @@ bench: dev ## measure against other implementations, in one run
 conformance: dev ## the official conformance suite against our server and client
 	@$(PIN) node
 	@.venv/bin/python tests/conformance/run.py
+
+spec: dev ## which requirements of the specification have a test
+	@.venv/bin/python -m tests.spec.report -p no:cacheprovider
 
 clean: ## remove what was built, environments and downloads included
 	rm -rf .venv .venv-* .peers .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* bench/out build dist

@@ -1,0 +1,90 @@
+"""The table of requirements itself, and the report on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from tests.spec.marking import requirement
+from tests.spec.report import ENOUGH, Tally, counts, describe, share, verdict
+from tests.spec.requirements import (
+    AUTHORIZATION,
+    LEVELS,
+    REQUIREMENTS,
+    UNTESTED,
+    link_of,
+    revisions_of,
+    why_untested,
+)
+
+
+def test_every_row_is_whole():
+    assert len(REQUIREMENTS) >= 390
+    for name, row in REQUIREMENTS.items():
+        assert row.id == name
+        assert row.level in LEVELS
+        assert row.revisions
+        assert row.sentence.endswith(".")
+        assert row.links
+        assert all(link.startswith("https://") for link in row.links)
+
+
+def test_what_is_excused_is_in_the_table():
+    assert [name for name in UNTESTED if name not in REQUIREMENTS] == []
+
+
+def test_a_span_of_revisions_is_read():
+    assert revisions_of("A+") == revisions_of("A-E")
+    assert revisions_of("B") == ("2025-03-26",)
+    assert revisions_of("C-D") == ("2025-06-18", "2025-11-25")
+
+
+def test_a_page_has_a_link_of_its_revision():
+    assert link_of("e/base").endswith("/2026-07-28/basic/index.mdx")
+    assert link_of("d/tr").endswith("/2025-11-25/basic/transports.mdx")
+    assert link_of("e/canc").endswith("/2026-07-28/basic/patterns/cancellation.mdx")
+    assert link_of("sep-1699").endswith("/issues/1699")
+
+
+def test_a_mark_with_an_unknown_row_is_refused():
+    with pytest.raises(ValueError, match="RPC-99"):
+        requirement("RPC-04", "RPC-99")
+    with pytest.raises(ValueError, match="nothing"):
+        requirement()
+
+
+def test_a_test_runs_in_the_revisions_that_its_rows_share():
+    assert requirement("RPC-04", "RPC-08").kwargs["revisions"] == ("2026-07-28",)
+    assert requirement("RPC-04", revisions=["2025-06-18"]).kwargs["revisions"] == ("2025-06-18",)
+
+
+def test_a_row_without_test_and_reason_is_missing():
+    row = REQUIREMENTS["RPC-01"]
+    assert why_untested(row) is None
+    assert verdict(row, {}).startswith("MISSING")
+    assert verdict(row, {"RPC-01": 1}) == "tested"
+    assert any("RPC-01" in line and "MISSING" in line for line in describe({}))
+
+
+def test_authorization_does_not_count_and_any_other_must_does():
+    row = REQUIREMENTS["CF-01"]
+    assert row.must
+    assert verdict(row, {}) == f"untested: {AUTHORIZATION}"
+    assert not counts(row)
+    tested, rows = share({})
+    assert (tested, rows) == (0, sum(map(counts, REQUIREMENTS.values())))
+    assert share({"RPC-01": 2, "RPC-15": 1, "CF-01": 1}) == (1, rows)
+    assert f"at least {ENOUGH} %" in describe({"RPC-01": 1})[-1]
+
+
+def test_a_test_that_fails_names_its_rows():
+    tally = Tally()
+    tally.tests = Counter({"RPC-01": 1})
+    tally._rows = {"a": ["RPC-01"], "b": ["RPC-02"]}  # pyright: ignore[reportPrivateUsage]
+    tally.pytest_runtest_logreport(
+        pytest.TestReport("a", ("a", 0, "a"), {}, "passed", None, "call")
+    )
+    tally.pytest_runtest_logreport(
+        pytest.TestReport("b", ("b", 0, "b"), {}, "failed", None, "call")
+    )
+    assert tally.broken == {"RPC-02"}
