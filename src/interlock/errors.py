@@ -5,6 +5,7 @@
     │  ├─ ConfigError          a configuration, target or file cannot be used as written
     │  ├─ RegistrationError    a function cannot become a tool, resource or prompt
     │  └─ NotConnected         used before it was connected, or after it was closed
+    ├─ StoreError              a store cannot read or write at the moment; trying again may help
     ├─ ToolError               raised by a tool, for the model to read and act on
     ├─ RpcError                a JSON-RPC error, as a handler raises it and as a peer sent it
     │  ├─ ResourceNotFound     no such resource; the code depends on the revision
@@ -57,6 +58,10 @@ class RegistrationError(UsageError):
 
 class NotConnected(UsageError):
     """A client was used before `connect()` or after `close()`."""
+
+
+class StoreError(InterlockError):
+    """What must be kept cannot be read or written: a file is locked, full or damaged."""
 
 
 class ToolError(InterlockError):

@@ -16,6 +16,7 @@ HEAVY = {
     "pydantic",
     "pydantic_core",
     "rich",
+    "sqlite3",
     "uvicorn",
     "uvloop",
 }

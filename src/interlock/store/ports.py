@@ -2,7 +2,9 @@
 
 A backend implements all three; `interlock.testing.store` holds any of them against the promises.
 Values are bytes: what they mean is their owner's business. Every method may be called from the
-event loop by any number of tasks; none blocks it. Times are seconds.
+event loop by any number of tasks; none blocks it. Times are seconds. A method that is cancelled
+has either done all it does or nothing. What a backend cannot do at the moment raises `StoreError`,
+within a bounded time.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ from msgspec import Struct
 
 
 class Entry(Struct, frozen=True):
-    """A value, and the version that it is; versions of one key only grow, and start at 1."""
+    """A value, and the version that it is.
+
+    Versions of one key only grow, even if it was removed in between, and are never 0.
+    """
 
     value: bytes
     version: int
@@ -36,7 +41,7 @@ class Table(Protocol):
         ...
 
     async def touch(self, key: str, ttl: float | None) -> bool:
-        """Start the time of a key's value anew; whether there is one."""
+        """Start the time of a key's value anew; whether there is one. Its version stays."""
         ...
 
     async def take(self, key: str) -> bytes | None:
@@ -47,13 +52,16 @@ class Table(Protocol):
         """Keys that begin with *prefix* and sort behind *after*, in order."""
         ...
 
-    async def count(self) -> int:
-        """How many keys there are."""
+    async def count(self, prefix: str = "") -> int:
+        """How many keys begin with *prefix*."""
         ...
 
 
 class Record(Struct, frozen=True):
-    """One entry of a journal; sequence numbers of one stream only grow, and start at 1."""
+    """One entry of a journal.
+
+    Sequence numbers of one stream count from 1, whatever is trimmed; a drop begins anew.
+    """
 
     sequence: int
     value: bytes
@@ -62,8 +70,11 @@ class Record(Struct, frozen=True):
 class Journal(Protocol):
     """Streams that are only ever appended to."""
 
-    async def append(self, stream: str, value: bytes) -> int:
-        """Write at the end of *stream*; the sequence number it got."""
+    async def append(self, stream: str, value: bytes, *, ttl: float | None = None) -> int:
+        """Write at the end of *stream*; the sequence number it got.
+
+        The whole stream is forgotten *ttl* seconds after this, unless more is written.
+        """
         ...
 
     async def read(self, stream: str, *, after: int = 0, limit: int = 1000) -> Sequence[Record]:
@@ -84,19 +95,27 @@ Unsubscribe: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Bus(Protocol):
-    """Messages to whoever listens at that moment; nobody hears what was said before."""
+    """Messages to whoever listens at that moment; nobody hears what was said before.
+
+    What one publisher says on one topic is heard in that order.
+    """
 
     async def publish(self, topic: str, message: bytes) -> None: ...
 
     async def subscribe(self, topic: str, hear: Hear) -> Unsubscribe:
-        """Have *hear* called with each message, in order, in this event loop; it must not block."""
+        """Have *hear* called with each message, in this event loop; it must neither block nor raise.
+
+        Await what is returned to hear no more.
+        """
         ...
 
 
 class Store(Protocol):
     """One backend: tables and journals by name, and a bus.
 
-    `open` before the first use, `close` after the last, both in the loop that uses it.
+    `open` before the first use, `close` after the last, both in the loop that uses it. Whoever
+    shares one opens it too: the last `close` closes. A closed one may be opened again, and what
+    was kept is still there, as far as the backend outlives this process or the process goes on.
     """
 
     async def open(self) -> None: ...
