@@ -15,7 +15,7 @@ from tests.joined import Joined
 from tests.peers import LEGACY, MODERN, Json
 
 from interlock import Context, RpcError, Server, ToolError
-from interlock.errors import INVALID_PARAMS, RegistrationError
+from interlock.errors import INVALID_PARAMS, InvalidMessage, RegistrationError
 from interlock.wire.content import (
     Audio,
     EmbeddedResource,
@@ -468,7 +468,7 @@ async def test_a_tool_may_ask_for_input_the_low_level_way(joined: Joined):
         return InputRequired(input_requests={"where": question}, request_state="sealed")
 
     async with joined(server, "modern", roots=[]) as client:
-        with pytest.raises(Exception, match="asks for input"):
+        with pytest.raises(InvalidMessage, match="more than 16 times"):
             await client.call_tool("ask")
     result = json.loads(joined.received[-1])["result"]
     assert result["resultType"] == "input_required"
@@ -476,14 +476,20 @@ async def test_a_tool_may_ask_for_input_the_low_level_way(joined: Joined):
     assert result["requestState"] == "sealed"
 
 
-async def test_a_legacy_client_cannot_be_asked_that_way(joined: Joined):
+async def test_a_legacy_client_is_asked_for_it_on_the_way(joined: Joined):
+    """A handler that returns its questions need not know the era: the call is made again for it."""
     server = Server("s")
+    question: Json = {"method": "roots/list", "params": {}}
 
     @server.tool
-    async def ask() -> InputRequired:
-        return InputRequired(request_state="sealed")
+    async def ask(ctx: Context) -> str | InputRequired:
+        if "where" not in ctx.input_responses:
+            return InputRequired(input_requests={"where": question}, request_state="mine")
+        return f"{ctx.request_state} {bytes(ctx.input_responses['where']).decode()}"
 
-    with pytest.raises(RpcError, match="cannot be asked"):
+    async with joined(server, "legacy", roots=[]) as client:
+        assert (await client.call_tool("ask")).text == 'mine {"roots":[]}'
+    with pytest.raises(RpcError, match="declares: roots"):
         await call(joined, server, "ask", "legacy")
 
 

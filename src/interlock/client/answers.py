@@ -6,10 +6,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from interlock.errors import INVALID_PARAMS, METHOD_NOT_FOUND, ConfigError, RpcError
+from interlock.errors import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    ConfigError,
+    InvalidMessage,
+    RpcError,
+)
 from interlock.protocol.call import Call, Handler
+from interlock.protocol.session import Envelope
 from interlock.wire.inputs import (
     CreateMessageParams,
     CreateMessageResult,
@@ -18,10 +25,16 @@ from interlock.wire.inputs import (
     ListRootsResult,
     Root,
 )
+from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import ClientCapabilities, EmptyResult, Implementation, Result
+from interlock.wire.methods import BY_NAME
+from interlock.wire.versions import LATEST_MODERN
 
 OnElicit: TypeAlias = Callable[[ElicitParams], Awaitable[ElicitResult | Mapping[str, Any] | None]]
 """Shows the form to a person. A mapping is what they filled in, None says that they declined."""
+OnElicitUrl: TypeAlias = Callable[[ElicitParams], Awaitable[bool]]
+"""Shows a person where they are sent (`url`) and why (`message`); whether they agreed and the page
+was opened. Show the whole URL, never fetch it, and open it only on their word."""
 OnSample: TypeAlias = Callable[[CreateMessageParams], Awaitable[CreateMessageResult]]
 """Lets a model go on with the messages. Raise `RpcError(-1, …)` where the person says no."""
 
@@ -32,12 +45,18 @@ class Answers(Struct, frozen=True):
     elicit: OnElicit | None = None
     sample: OnSample | None = None
     roots: Sequence[Root] | None = None
+    elicit_url: OnElicitUrl | None = None
 
     @property
     def capabilities(self) -> ClientCapabilities:
         """What these callbacks allow a client to declare."""
+        elicitation: dict[str, Any] = {}
+        if self.elicit is not None:
+            elicitation["form"] = {}
+        if self.elicit_url is not None:
+            elicitation["url"] = {}
         return ClientCapabilities(
-            elicitation={"form": {}} if self.elicit is not None else None,
+            elicitation=elicitation or None,
             sampling={} if self.sample is not None else None,
             roots={} if self.roots is not None else None,
         )
@@ -48,8 +67,20 @@ class AnswerDesk:
 
     def __init__(self, info: Implementation, answers: Answers) -> None:
         self.info = info
+        self._envelope = Envelope(LATEST_MODERN, info, answers.capabilities)
         self._answers = answers
         self.handle: Handler = self._handle
+
+    async def ask(self, method: str, params: Raw, key: str) -> Raw:
+        """Answer what a modern server asks for before it answers a call of ours."""
+        row = BY_NAME[method]
+        try:
+            asked = row.decoder.decode(params)
+        except UNREADABLE as error:
+            raise InvalidMessage(
+                f"The server asks {method} in a way nobody can read: {error}"
+            ) from None
+        return Raw(encode(await self._handle(Call(row, asked, self._envelope))))
 
     async def start(self) -> None:
         pass
@@ -63,6 +94,11 @@ class AnswerDesk:
         match call.method:
             case "ping":
                 return EmptyResult()
+            case "elicitation/create" if params.mode == "url":
+                if answers.elicit_url is None:
+                    raise RpcError(INVALID_PARAMS, "This client did not declare elicitation by URL")
+                agreed = await answers.elicit_url(params)
+                return ElicitResult(action="accept" if agreed else "decline")
             case "elicitation/create" if answers.elicit is not None:
                 return await _elicited(answers.elicit, params)
             case "sampling/createMessage" if answers.sample is not None:
@@ -85,8 +121,6 @@ def read_root(root: str | Path | Root) -> Root:
 
 
 async def _elicited(elicit: OnElicit, asked: ElicitParams) -> ElicitResult:
-    if asked.mode == "url":
-        raise RpcError(INVALID_PARAMS, "This client did not declare elicitation by URL")
     answer = await elicit(asked)
     if answer is None:
         return ElicitResult(action="decline")

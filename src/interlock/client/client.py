@@ -15,7 +15,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 import msgspec
 from msgspec import Raw
 
-from interlock.client.answers import AnswerDesk, Answers, OnElicit, OnSample, read_root
+from interlock.client.answers import AnswerDesk, Answers, OnElicit, OnElicitUrl, OnSample, read_root
 from interlock.client.connect import Wish, open_link, wished
 from interlock.client.listing import Listing
 from interlock.client.reading import (
@@ -36,6 +36,7 @@ from interlock.errors import (
     UsageError,
 )
 from interlock.protocol.call import Call
+from interlock.protocol.rounds import rounds
 from interlock.protocol.session import Envelope
 from interlock.transport.http.client import SessionForgotten
 from interlock.transport.link import Link
@@ -123,8 +124,8 @@ class Client:
     *revision* is "auto", "modern", "legacy" or a date. *timeout* is how many seconds a call waits
     without progress (None: for ever), *connect_timeout* how long starting and greeting may take.
 
-    *on_elicit*, *on_sample* and *roots* (paths or file URIs) are what a server may ask; what is
-    not given is not declared. *on_log* hears what the server logs, from *log_level* on ("info" for
+    *on_elicit*, *on_elicit_url*, *on_sample* and *roots* (paths or file URIs) are what a server may
+    ask in the middle of a call, in whichever era; what is not given is not declared. *on_log* hears what the server logs, from *log_level* on ("info" for
     a modern server, its own choice for a legacy one); *on_change* that a list changed, *on_update*
     that a resource did which was subscribed to. *on_stderr* gets the lines that a started program
     writes there, *on_noise* what it sends that is no message. These are plain functions, called in
@@ -146,6 +147,7 @@ class Client:
         on_elicit: OnElicit | None = None,
         on_sample: OnSample | None = None,
         roots: Sequence[str | Path | Root] | None = None,
+        on_elicit_url: OnElicitUrl | None = None,
         on_log: OnLog | None = None,
         log_level: LogLevel | None = None,
         on_change: OnChange | None = None,
@@ -164,7 +166,10 @@ class Client:
         self._asks_logs: LogLevel | None = log_level or ("info" if on_log is not None else None)
         info = Implementation(name=name, version=version)
         answers = Answers(
-            on_elicit, on_sample, [read_root(root) for root in roots] if roots is not None else None
+            on_elicit,
+            on_sample,
+            [read_root(root) for root in roots] if roots is not None else None,
+            on_elicit_url,
         )
         modern, legacy = wished(revision)
         self._wish = Wish(
@@ -497,7 +502,10 @@ class Client:
             patience=patience,
             deadline=deadline,
         )
-        return await link.handle(call)
+        result = await link.handle(call)
+        if result.kind == "input_required":
+            result = await rounds(link.handle, call, result, self._wish.desk.ask)
+        return result
 
     async def _greet_anew(self, link: Link) -> None:
         """Replace *link*, whose session the server forgot; what was subscribed to is so again."""

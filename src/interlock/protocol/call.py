@@ -36,7 +36,8 @@ class Call(Struct):
     event loop's time at which it stops waiting whatever happens. *session* is set in the legacy
     era only. *cancelled* turns true when the caller has left; threads, which nobody can interrupt, look.
     *asked_on* is set for a question of a server's to its client, where the transport tells which
-    call of the client's it belongs to: that call's outlet.
+    call of the client's it belongs to: that call's outlet. *kept* are results that the handler kept by name, should it
+    have to run again (`Context.once`).
     """
 
     row: Method
@@ -52,6 +53,7 @@ class Call(Struct):
     patience: float | None = None
     cancelled: bool = False
     asked_on: Outlet | None = None
+    kept: dict[str, Raw] | None = None
 
     @property
     def method(self) -> str:

@@ -30,6 +30,7 @@ from interlock.errors import (
 from interlock.protocol.call import LOCAL, Call, Principal, Service
 from interlock.protocol.ladder import Mirror, Refusal, Table, disagreement, refusal
 from interlock.protocol.outlet import SILENT, Outlet
+from interlock.protocol.rounds import Ask, rounds
 from interlock.protocol.session import EARLY, Envelope, Session, State
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import UNREADABLE, Message, encode, failure, id_of, success
@@ -167,6 +168,8 @@ class Dispatch:
         try:
             try:
                 result = await self._handle(call)
+                if isinstance(result, InputRequired) and call.session is not None:
+                    result = await rounds(self._handle, call, result, _asker(call))
                 return success(call.id, self.body(call, result)), 200
             except RpcError as error:
                 return self.error(call, error)
@@ -270,6 +273,19 @@ def _unasked(call: Call) -> RpcError:
         f"{call.method} needs input that a {call.envelope.revision} client cannot be asked for "
         "this way; connect with 2026-07-28",
     )
+
+
+def _asker(call: Call) -> Ask:
+    """Asks a legacy client on the call's stream what a handler returned as questions."""
+
+    async def ask(method: str, params: Raw, key: str) -> Raw:
+        question = {"method": method, "params": msgspec.json.decode(params)}
+        missing = _undeclared(call.envelope.capabilities, question)
+        if missing:
+            raise MissingCapability(missing)
+        return await call.outlet.ask(method, params, key=key)
+
+    return ask
 
 
 def _may_ask(call: Call, result: InputRequired) -> None:

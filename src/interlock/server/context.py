@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeVar, overload
 
 import msgspec
 from msgspec import Raw
 
-from interlock.errors import INVALID_REQUEST, MissingCapability, RpcError
+from interlock.errors import INVALID_PARAMS, MissingCapability, RpcError, UsageError
 from interlock.protocol.call import Call, Principal
+from interlock.protocol.sealing import Keyring, Unsealed, binding, unusable
 from interlock.protocol.session import Envelope
-from interlock.wire.content import ResourceContents, Text
+from interlock.server.forms import Elicited, filled_in, form_of
+from interlock.server.forms import check as check_form
+from interlock.wire.content import ResourceContents, Text, ToolOutcome, ToolUse
 from interlock.wire.inputs import (
+    ELICIT,
+    ROOTS,
+    SAMPLE,
     CreateMessageParams,
     CreateMessageResult,
     ElicitParams,
     ElicitResult,
+    ListRootsParams,
     ListRootsResult,
     Root,
     SamplingMessage,
 )
-from interlock.wire.meta import LOG_LEVELS, ClientCapabilities, LogLevel, Params
-from interlock.wire.notices import MESSAGE, PROGRESS, LogNotice, ProgressNotice
+from interlock.wire.jsonrpc import encode
+from interlock.wire.meta import LOG_LEVELS, ClientCapabilities, LogLevel
+from interlock.wire.notices import (
+    ELICITED,
+    MESSAGE,
+    PROGRESS,
+    ElicitedNotice,
+    LogNotice,
+    ProgressNotice,
+)
+from interlock.wire.tools import Tool
+
+T = TypeVar("T")
+
+_NOTHING: Final[dict[str, Any]] = {"type": "object", "properties": {}}
+"""The form of a question that is answered by accepting it."""
 
 _elicited = msgspec.json.Decoder(ElicitResult)
 _sampled = msgspec.json.Decoder(CreateMessageResult)
@@ -38,17 +61,20 @@ class Context:
     lifespan gave.
     """
 
-    __slots__ = ("_progress", "_read", "call", "state")
+    __slots__ = ("_keyring", "_progress", "_read", "_visits", "call", "state")
 
     def __init__(
         self,
         call: Call,
         read: Callable[[Call, str], Awaitable[Sequence[ResourceContents]]],
         state: Any = None,
+        keyring: Keyring | None = None,
     ) -> None:
         self.call = call
         self.state = state
         self._read = read
+        self._keyring = keyring if keyring is not None else Keyring()
+        self._visits: list[str] = []
         self._progress: float | None = None
 
     @property
@@ -128,15 +154,77 @@ class Context:
         """Read a resource of this server; raises `ResourceNotFound`."""
         return await self._read(self.call, uri)
 
-    async def elicit(self, message: str, schema: dict[str, Any]) -> ElicitResult:
-        """Ask the person for the fields of *schema*, an object of flat properties.
+    # Asking. Every question waits for a person or a model: minutes, perhaps. A modern client is
+    # answered with it and calls again; the handler stays where it stands meanwhile, and should it
+    # be gone by then, runs again with the answers it had. Give a *key* to a question whose words
+    # are not the same each time, so that it is known again; guard what must not happen twice with
+    # `once`.
 
-        Waits until they accept, decline or cancel. Legacy era only so far: a modern client gets an
-        error that says so.
+    @overload
+    async def elicit(
+        self, message: str, schema: Mapping[str, Any], *, key: str = ""
+    ) -> Elicited[dict[str, Any]]: ...
+    @overload
+    async def elicit(self, message: str, schema: type[T], *, key: str = "") -> Elicited[T]: ...
+
+    async def elicit(
+        self, message: str, schema: Mapping[str, Any] | type[Any], *, key: str = ""
+    ) -> Elicited[Any]:
+        """Ask the person to fill in a form; waits until they accept, decline or cancel.
+
+        *schema* is a JSON Schema of an object of flat properties, or a dataclass, TypedDict, Struct
+        or pydantic model that has one. Never ask for a secret this way: `elicit_url` is for those.
+        Raises `MissingCapability` if the client has nobody to ask, and `RpcError` if it answers
+        with what does not fit the form.
         """
-        self.require(elicitation={})
-        params = ElicitParams(message=message, requested_schema=schema)
-        return _elicited.decode(await self._ask("elicitation/create", params))
+        self.require(elicitation={"form": {}})
+        form = dict(schema) if isinstance(schema, Mapping) else form_of(schema)
+        check_form(form)
+        params = ElicitParams(message=message, requested_schema=form)
+        answer = _elicited.decode(await self.call.outlet.ask(ELICIT, params, key=key))
+        if answer.action != "accept":
+            return Elicited(answer.action)
+        content = answer.content or {}
+        try:
+            # pyright cannot know that what is no mapping is a type.
+            value = content if isinstance(schema, Mapping) else filled_in(schema, content)
+        except ValueError as error:
+            raise RpcError(
+                INVALID_PARAMS, f"The form was filled in with what does not fit it: {error}"
+            ) from error
+        return Elicited("accept", value)
+
+    async def confirm(self, message: str, *, key: str = "") -> bool:
+        """Ask the person for a yes; anything else is a no."""
+        return (await self.elicit(message, _NOTHING, key=key)).accepted
+
+    async def elicit_url(self, message: str, url: str, *, key: str = "") -> bool:
+        """Ask the person to visit *url*, where they deal with something that clients must not see.
+
+        Whether they agreed to; not whether they are done there, which only your own page knows.
+        The URL must not be a credential itself, nor name the person. Raises `MissingCapability` if
+        the client cannot open one.
+        """
+        if not url.startswith(("https://", "http://")):
+            raise UsageError(f"{url[:80]!r} cannot be visited: an https URL is expected")
+        self.require(elicitation={"url": {}})
+        revision = self.call.envelope.revision
+        # Up to 2025-11-25 a visit has an id, by which its end can be told.
+        number = None if revision.modern else os.urandom(12).hex()
+        params = ElicitParams(message=message, mode="url", url=url, elicitation_id=number)
+        answer = _elicited.decode(await self.call.outlet.ask(ELICIT, params, key=key))
+        if number is not None and answer.action == "accept":
+            self._visits.append(number)
+        return answer.action == "accept"
+
+    def visited(self) -> None:
+        """Tell a 2025-11-25 client that what it was sent to visit is done there.
+
+        Modern clients learn it from the answer to their call; they are told nothing.
+        """
+        for number in self._visits:
+            self.call.outlet.notify(ELICITED, ElicitedNotice(elicitation_id=number))
+        self._visits.clear()
 
     async def sample(
         self,
@@ -144,33 +232,122 @@ class Context:
         *,
         max_tokens: int,
         system_prompt: str | None = None,
+        tools: Sequence[Tool] | None = None,
+        tool_choice: Literal["auto", "required", "none"] | None = None,
+        temperature: float | None = None,
+        stop_sequences: Sequence[str] | None = None,
+        model_preferences: Mapping[str, Any] | None = None,
+        include_context: Literal["none", "thisServer", "allServers"] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        key: str = "",
     ) -> CreateMessageResult:
-        """Let the client's model continue *messages*. Legacy era only so far."""
-        self.require(sampling={})
+        """Let the client's model continue *messages*; a string is one message of the user's.
+
+        With *tools* the model may answer with tool uses (`stop_reason` "toolUse"): run them, add
+        its message and one with their results, and sample again. Raises `MissingCapability` if the
+        client declared no sampling, or not with tools or context, and `RpcError` -1 if the person
+        said no.
+        """
+        needs: dict[str, Any] = {}
+        if tools or tool_choice is not None:
+            needs["tools"] = {}
+        if include_context in ("thisServer", "allServers"):
+            needs["context"] = {}
+        self.require(sampling=needs)
         if isinstance(messages, str):
             messages = [SamplingMessage(role="user", content=Text(text=messages))]
+        check_messages(messages)
         params = CreateMessageParams(
-            messages=list(messages), max_tokens=max_tokens, system_prompt=system_prompt
+            messages=list(messages),
+            max_tokens=max_tokens,
+            system_prompt=system_prompt,
+            tools=list(tools) if tools else None,
+            tool_choice={"mode": tool_choice} if tool_choice is not None else None,
+            temperature=temperature,
+            stop_sequences=list(stop_sequences) if stop_sequences else None,
+            model_preferences=dict(model_preferences) if model_preferences else None,
+            include_context=include_context,
+            metadata=dict(metadata) if metadata else None,
         )
-        return _sampled.decode(await self._ask("sampling/createMessage", params))
+        return _sampled.decode(await self.call.outlet.ask(SAMPLE, params, key=key))
 
-    async def roots(self) -> list[Root]:
-        """The places the client works in: advice, not a fence. Legacy era only so far."""
+    async def roots(self, *, key: str = "") -> list[Root]:
+        """The places the client works in: advice, not a fence."""
         self.require(roots={})
-        return _rooted.decode(await self._ask("roots/list", Params())).roots
+        answer = await self.call.outlet.ask(ROOTS, ListRootsParams(), key=key or "roots")
+        return _rooted.decode(answer).roots
 
-    async def _ask(self, method: str, params: Any) -> Raw:
-        if self.call.envelope.revision.modern:
-            raise RpcError(
-                INVALID_REQUEST,
-                f"{method} in the middle of a call is not offered to {self.call.envelope.revision} "
-                "clients yet; return InputRequired instead",
-            )
-        return await self.call.outlet.ask(method, params)
+    async def once(self, key: str, function: Callable[[], Any]) -> Any:
+        """What *function* gives, which is called once even if the handler has to run again.
+
+        *function* takes nothing and may be async; what it gives must be JSON, and is plain JSON when
+        it comes back. It travels, sealed, through the client. *key* names it within this handler.
+        """
+        kept = self.call.kept
+        if kept is None:
+            kept = self.call.kept = {}
+        if key in kept:
+            return msgspec.json.decode(kept[key])
+        value = function()
+        if inspect.isawaitable(value):
+            value = await value
+        kept[key] = Raw(encode(value))
+        return value
+
+    # The low-level way to ask modern clients: return `InputRequired`, and read what comes back.
+
+    @property
+    def input_responses(self) -> dict[str, Raw]:
+        """What a modern client answers to an `InputRequired` that was returned to it, by key."""
+        params: Any = self.call.params
+        return getattr(params, "input_responses", None) or {}
+
+    @property
+    def request_state(self) -> str | None:
+        """The state that was returned with it, as the client sent it back: see `unseal`."""
+        params: Any = self.call.params
+        return getattr(params, "request_state", None)
+
+    def seal(self, state: bytes, *, ttl: float = 600.0) -> str:
+        """*state* as a `request_state` that only this call's caller can send back, unchanged."""
+        return self._keyring.seal(state, bound=binding(self.call), ttl=ttl)
+
+    def unseal(self) -> bytes | None:
+        """The state that came back, None if none did.
+
+        Raises `RpcError` -32602 if it was changed, is too old, or belongs to another call.
+        """
+        sealed = self.request_state
+        if sealed is None:
+            return None
+        try:
+            return self._keyring.open(sealed, bound=binding(self.call))
+        except Unsealed as why:
+            raise unusable(self.call, str(why)) from None
 
 
 def _declared(capabilities: ClientCapabilities, name: str, settings: dict[str, Any]) -> bool:
     declared = getattr(capabilities, name, None)
     if declared is None:
         return False
-    return all(key in declared for key in settings)
+    # An empty declaration of elicitation means forms, which were there before the word for them.
+    return all(
+        key in declared or (name == "elicitation" and key == "form" and not declared)
+        for key in settings
+    )
+
+
+def check_messages(messages: Sequence[SamplingMessage]) -> None:
+    """Raise `UsageError` unless tool uses and their results are paired (§ Sampling, Tools)."""
+    open_uses: set[str] = set()
+    for message in messages:
+        blocks = message.content if isinstance(message.content, list) else [message.content]
+        results = {each.tool_use_id for each in blocks if isinstance(each, ToolOutcome)}
+        if results and (message.role != "user" or len(results) != len(blocks)):
+            raise UsageError("A message with tool results is the user's, and holds nothing else")
+        if results != open_uses:
+            raise UsageError(
+                "Each tool use must be answered by its result in the next message: "
+                f"{sorted(open_uses ^ results)} are not paired"
+            )
+        open_uses = {each.id for each in blocks if isinstance(each, ToolUse)}

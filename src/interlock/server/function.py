@@ -70,6 +70,14 @@ class Signature:
     def wants_context(self) -> bool:
         return self._context_at >= 0 or bool(self._context_name)
 
+    def may_return(self, kind: type) -> bool:
+        """Whether the function may return a *kind*; one that does not say what may return any."""
+        if self.returns in (inspect.Signature.empty, Any, object):
+            return True
+        return self.returns is kind or (
+            get_origin(self.returns) in UNIONS and kind in get_args(self.returns)
+        )
+
     async def run(
         self, call: Call, values: tuple[Any, ...], context: MakeContext, threads: Threads
     ) -> Any:

@@ -11,6 +11,7 @@ from interlock.errors import INVALID_PARAMS, RpcError
 from interlock.protocol.call import Call
 from interlock.server.function import BLOCKS, Function, MakeContext, Signature
 from interlock.server.older import known
+from interlock.server.parking import Parking
 from interlock.server.shape import BadArguments
 from interlock.server.shelf import Shelf
 from interlock.server.threads import Threads
@@ -43,11 +44,16 @@ class Prompts:
     """The shelf of prompts, and the way of a get to one of them."""
 
     def __init__(
-        self, shelf: Shelf[FunctionPrompt], context: MakeContext, threads: Threads
+        self,
+        shelf: Shelf[FunctionPrompt],
+        context: MakeContext,
+        threads: Threads,
+        parking: Parking,
     ) -> None:
         self.shelf = shelf
         self._context = context
         self._threads = threads
+        self._parking = parking
 
     async def get(self, call: Call) -> Result:
         params = call.params
@@ -55,6 +61,11 @@ class Prompts:
         prompt = self.shelf.get(params.name)
         if prompt is None:
             raise RpcError(INVALID_PARAMS, f"Unknown prompt: {params.name[:100]!r}")
+        return await self._parking.answer(
+            call, prompt.signature, lambda own: self._get(own, prompt, params)
+        )
+
+    async def _get(self, call: Call, prompt: FunctionPrompt, params: GetPromptParams) -> Result:
         signature = prompt.signature
         try:
             values = signature.arguments.from_strings(params.arguments or {})

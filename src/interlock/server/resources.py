@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, cast
 from interlock.errors import INVALID_PARAMS, RegistrationError, ResourceNotFound, RpcError
 from interlock.protocol.call import Call
 from interlock.server.function import Function, MakeContext, Signature
+from interlock.server.parking import Parking
 from interlock.server.shape import BadArguments
 from interlock.server.shelf import Shelf
 from interlock.server.threads import Threads
@@ -66,6 +67,9 @@ class FunctionTemplate:
             )
 
 
+_Item: TypeAlias = FunctionResource | FunctionTemplate
+
+
 class Resources:
     """The shelves of resources and templates, and the way of a read to one of them."""
 
@@ -75,8 +79,10 @@ class Resources:
         templates: Shelf[FunctionTemplate],
         context: MakeContext,
         threads: Threads,
+        parking: Parking,
         hints: CacheHints,
     ) -> None:
+        self._parking = parking
         self.resources = resources
         self.templates = templates
         self._context = context
@@ -86,25 +92,25 @@ class Resources:
     async def read(self, call: Call) -> Result:
         params = call.params
         assert isinstance(params, ReadResourceParams)
-        found = await self._find(call, params.uri)
-        if isinstance(found, (InputRequired, ReadResourceResult)):
-            return found
-        return ReadResourceResult(
-            contents=found, ttl_ms=self._hints.ttl_ms, cache_scope=self._hints.scope
+        uri = params.uri
+        item, values = self._find(uri)
+        return await self._parking.answer(
+            call, item.signature, lambda own: self._read(own, item, uri, values)
         )
 
     async def contents(self, call: Call, uri: str) -> Sequence[ResourceContents]:
         """What `Context.read_resource` gives a handler."""
-        found = await self._find(call, uri)
+        item, values = self._find(uri)
+        found = await self._contents(call, item, uri, values)
         if isinstance(found, InputRequired):
             raise RpcError(INVALID_PARAMS, f"{uri} asks for input, which a handler cannot give")
         return found.contents if isinstance(found, ReadResourceResult) else found
 
-    async def _find(self, call: Call, uri: str) -> _Found:
+    def _find(self, uri: str) -> tuple[_Item, tuple[Any, ...]]:
+        """What *uri* is one of, and the values that its function is called with."""
         resource = self.resources.get(uri)
         if resource is not None:
-            values = resource.signature.arguments.from_strings({})
-            return await self._contents(call, resource, resource.listed.mime_type, uri, values)
+            return resource, resource.signature.arguments.from_strings({})
         # Listed resources first, then templates in their order: the first that fits is the one.
         misfit: BadArguments | None = None
         for template in self.templates:
@@ -112,27 +118,26 @@ class Resources:
             if found is None:
                 continue
             try:
-                values = template.signature.arguments.from_strings(found)
+                return template, template.signature.arguments.from_strings(found)
             except BadArguments as error:
                 misfit = misfit or error
-                continue
-            return await self._contents(call, template, template.listed.mime_type, uri, values)
         if misfit is not None:
             raise RpcError(
                 INVALID_PARAMS, f"Resource not found: {uri}: {misfit}", {"uri": uri}
             ) from None
         raise ResourceNotFound(uri)
 
-    async def _contents(
-        self,
-        call: Call,
-        item: FunctionResource | FunctionTemplate,
-        mime_type: str | None,
-        uri: str,
-        values: tuple[Any, ...],
-    ) -> _Found:
+    async def _read(self, call: Call, item: _Item, uri: str, values: tuple[Any, ...]) -> Result:
+        found = await self._contents(call, item, uri, values)
+        if isinstance(found, (InputRequired, ReadResourceResult)):
+            return found
+        return ReadResourceResult(
+            contents=found, ttl_ms=self._hints.ttl_ms, cache_scope=self._hints.scope
+        )
+
+    async def _contents(self, call: Call, item: _Item, uri: str, values: tuple[Any, ...]) -> _Found:
         value = await item.signature.answer(call, values, self._context, self._threads)
-        return _contents(uri, mime_type, value)
+        return _contents(uri, item.listed.mime_type, value)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -7,10 +7,12 @@ from typing import Any, TypeVar, overload
 
 from interlock.errors import METHOD_NOT_FOUND, RegistrationError, RpcError
 from interlock.protocol.call import Call, Handler, Middleware, stack
+from interlock.protocol.sealing import Keyring, from_environment
 from interlock.server.completion import Completer, Completions
 from interlock.server.context import Context
 from interlock.server.function import Function, documentation, name_of
 from interlock.server.lifespan import Factory, Lifespan
+from interlock.server.parking import LIMIT, SECONDS, Parking
 from interlock.server.prompts import FunctionPrompt, Prompts
 from interlock.server.resources import FunctionResource, FunctionTemplate, Resources
 from interlock.server.shelf import UNCACHED, Shelf
@@ -53,7 +55,9 @@ class Server:
     *middleware* is stacked around the handler, the first outermost. *lifespan* is a context
     manager factory, entered before the first call; what it gives is `Context.state`. *page_size*
     cuts lists into pages. *cache* is what clients are told about keeping lists and reads; the
-    default is to keep nothing. A server may be changed while it runs: clients are told.
+    default is to keep nothing. *keyring* seals what travels through clients: workers that serve one
+    endpoint need the same secrets, by default those in `INTERLOCK_KEYS`. At most *parked* calls wait
+    for what they asked modern clients, each for *parked_seconds*. A server may be changed while it runs: clients are told.
     """
 
     def __init__(
@@ -70,6 +74,9 @@ class Server:
         page_size: int | None = None,
         cache: CacheHints = UNCACHED,
         workers: int = WORKERS,
+        keyring: Keyring | None = None,
+        parked: int = LIMIT,
+        parked_seconds: float = SECONDS,
     ) -> None:
         self.info = Implementation(
             name=name,
@@ -82,6 +89,8 @@ class Server:
         self.subscriptions = Subscriptions()
         self._cache = cache
         self._threads = Threads(workers)
+        self._keyring = keyring if keyring is not None else from_environment()
+        self._parking = Parking(self._keyring, limit=parked, seconds=parked_seconds)
         self._lifespan = Lifespan(lifespan)
 
         def shelf(member: str, noun: str, kind: Kind) -> Shelf[Any]:
@@ -93,15 +102,20 @@ class Server:
                 changed=lambda: self.subscriptions.changed(kind),
             )
 
-        self.tools = Tools(shelf("tools", "tool", "tools"), self._context, self._threads)
+        self.tools = Tools(
+            shelf("tools", "tool", "tools"), self._context, self._threads, self._parking
+        )
         self.resources = Resources(
             shelf("resources", "resource", "resources"),
             shelf("resourceTemplates", "resource template", "resources"),
             self._context,
             self._threads,
+            self._parking,
             cache,
         )
-        self.prompts = Prompts(shelf("prompts", "prompt", "prompts"), self._context, self._threads)
+        self.prompts = Prompts(
+            shelf("prompts", "prompt", "prompts"), self._context, self._threads, self._parking
+        )
         self.completions = Completions(self._arguments_of, self._threads)
         self._routes: dict[str, Handler] = {
             INITIALIZE: self._initialize,
@@ -286,6 +300,7 @@ class Server:
         """Close the lifespan, and end subscriptions, once nobody serves the server any more."""
         if await self._lifespan.stop():
             self.subscriptions.end()
+            await self._parking.end()
             self._threads.stop()
 
     @property
@@ -340,7 +355,7 @@ class Server:
         return template.template.names if template is not None else None
 
     def _context(self, call: Call) -> Context:
-        return Context(call, self._read, self._lifespan.state)
+        return Context(call, self._read, self._lifespan.state, self._keyring)
 
     async def _read(self, call: Call, uri: str) -> Sequence[ResourceContents]:
         return await self.resources.contents(call, uri)

@@ -22,7 +22,9 @@ from interlock.server.function import (
     given_up,
 )
 from interlock.server.function import structured as _structure
+from interlock.server.mirrored import hold, promised
 from interlock.server.older import as_known
+from interlock.server.parking import Parking
 from interlock.server.shape import BadArguments, wrapped
 from interlock.server.shelf import Shelf
 from interlock.server.threads import Threads
@@ -55,7 +57,9 @@ class FunctionTool:
         self.listed = listed
         self.key = listed.name
         self.function = signature.function
-        self._signature = signature
+        self.mirrored = promised(listed)
+        self.signature = signature
+        self.asks = signature.wants_context
         self._bind = signature.arguments.from_json
         self._plain = signature.plain
         self._output = output
@@ -69,7 +73,7 @@ class FunctionTool:
             if self._plain:
                 value = await self.function(*values)
             else:
-                value = await self._signature.run(call, values, context, threads)
+                value = await self.signature.run(call, values, context, threads)
             return self._result(call, value)
         except BadArguments as error:
             return failed(f"Invalid arguments for {self.key}: {error}")
@@ -110,10 +114,17 @@ class FunctionTool:
 class Tools:
     """The shelf of tools, and the way of a call to one of them."""
 
-    def __init__(self, shelf: Shelf[FunctionTool], context: MakeContext, threads: Threads) -> None:
+    def __init__(
+        self,
+        shelf: Shelf[FunctionTool],
+        context: MakeContext,
+        threads: Threads,
+        parking: Parking,
+    ) -> None:
         self.shelf = shelf
         self._context = context
         self._threads = threads
+        self._parking = parking
 
     async def call(self, call: Call) -> Result:
         params = call.params
@@ -121,6 +132,12 @@ class Tools:
         tool = self.shelf.get(params.name)
         if tool is None:
             raise RpcError(INVALID_PARAMS, f"Unknown tool: {params.name[:100]!r}")
+        if tool.mirrored:
+            hold(call, tool.mirrored)
+        if tool.asks or params.request_state is not None:
+            return await self._parking.answer(
+                call, tool.signature, lambda own: tool.run(own, self._context, self._threads)
+            )
         return await tool.run(call, self._context, self._threads)
 
 

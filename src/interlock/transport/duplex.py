@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from msgspec import Raw
 
@@ -27,6 +26,7 @@ from interlock.protocol.outgoing import Outgoing, outcome
 from interlock.protocol.outlet import SILENT, Outlet
 from interlock.protocol.session import Session
 from interlock.transport.channel import HIGH_WATER, MESSAGE_LIMIT, Channel
+from interlock.transport.eager import eagerly
 from interlock.wire.jsonrpc import Message, encode, notification, request
 from interlock.wire.meta import Id, RawResult, Wire
 from interlock.wire.methods import INITIALIZE, LISTEN, TO_SERVER
@@ -285,7 +285,7 @@ class Duplex:
         outlet = _CallOutlet(self, legacy=call.session is not None)
         call.outlet = outlet
         run = _Run(call, outlet)
-        run.task = _eagerly(self._answer(run), self._loop)
+        run.task = eagerly(self._answer(run), self._loop)
         if not run.task.done():
             self._runs[call.id] = self.exchange.running[call.id] = run
             # Not in `_answer`: a task that is cancelled before it starts runs none of it.
@@ -365,21 +365,3 @@ async def serve(service: Service, channel: Channel) -> None:
     finally:
         session.close()
         await channel.close()
-
-
-if sys.version_info >= (3, 12):
-
-    def _eagerly(
-        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
-    ) -> asyncio.Task[None]:
-        """Run *coroutine* as far as it goes without waiting; the rest is a task."""
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-
-else:
-
-    def _eagerly(
-        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
-    ) -> asyncio.Task[None]:
-        # 3.11 has no eager tasks, and stepping by hand would show the handler the reader's task
-        # as its own: `asyncio.timeout` in a handler would cancel the reader.
-        return loop.create_task(coroutine)

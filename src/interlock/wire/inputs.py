@@ -6,7 +6,7 @@ Legacy revisions send these as requests of the server's own; modern ones carry t
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from interlock.wire.content import SamplingBlock
 from interlock.wire.meta import Params, Result, Role, Wire
@@ -78,3 +78,15 @@ class InputRequired(Result):
 
     input_requests: dict[str, dict[str, Any]] | None = None
     request_state: str | None = None
+
+
+ELICIT: Final = "elicitation/create"
+SAMPLE: Final = "sampling/createMessage"
+ROOTS: Final = "roots/list"
+
+ASKED: Final[dict[str, type[Result]]] = {
+    ELICIT: ElicitResult,
+    SAMPLE: CreateMessageResult,
+    ROOTS: ListRootsResult,
+}
+"""All that a server may ask, and what the answer is."""

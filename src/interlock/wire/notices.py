@@ -16,6 +16,7 @@ TOOLS_CHANGED: Final = "notifications/tools/list_changed"
 PROMPTS_CHANGED: Final = "notifications/prompts/list_changed"
 RESOURCES_CHANGED: Final = "notifications/resources/list_changed"
 RESOURCE_UPDATED: Final = "notifications/resources/updated"
+ELICITED: Final = "notifications/elicitation/complete"
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 
 Kind: TypeAlias = Literal["tools", "prompts", "resources"]
@@ -58,6 +59,12 @@ class ChangedNotice(Notice):
 
 class UpdatedNotice(Notice):
     uri: str
+
+
+class ElicitedNotice(Notice):
+    """What a person was sent to visit is done there (2025-11-25)."""
+
+    elicitation_id: str
 
 
 class Filter(Wire):
