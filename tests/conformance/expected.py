@@ -162,7 +162,6 @@ NOT_YET: dict[str, dict[str, str]] = {
     },
     "server-2026-07-28": {
         **dict.fromkeys(TASKS, NO_TASKS),
-        "http-custom-header-server-validation": "Mcp-Param headers are not held against arguments",
     },
     "client-2025-11-25": dict.fromkeys(AUTH_BOTH, NO_AUTH),
     "client-2026-07-28": {

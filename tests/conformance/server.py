@@ -14,10 +14,10 @@ import secrets
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from interlock import Context, RpcError, Server, ToolError, run
 from interlock.errors import INVALID_PARAMS
+from interlock.server.shape import Header
 from interlock.wire.content import Audio, EmbeddedResource, Image, ResourceContents, Text
 from interlock.wire.inputs import (
     CreateMessageResult,
@@ -124,7 +124,7 @@ async def test_error_handling() -> str:
 
 @server.tool(name="test_x_mcp_header")
 async def repeat_region(
-    region: Annotated[str, Meta(extra_json_schema={"x-mcp-header": "Region"})] = "",
+    region: Annotated[str, Header("Region")] = "",
 ) -> str:
     """Repeat an argument that clients also send as a header."""
     return f"region={region}"

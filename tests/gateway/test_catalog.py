@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from interlock.errors import ConfigError
 from interlock.gateway.catalog import Catalog, Definitions, Found
+from interlock.wire.parameters import Mirrored
 
 
 def entries(*items: dict[str, Any]) -> list[dict[str, Raw]]:
@@ -49,6 +50,19 @@ def test_a_name_leads_to_its_server_and_its_name_there() -> None:
     assert catalog.tool("same") is None
     assert catalog.prompt("a__p") == Found("a", "p")
     assert catalog.prompt("a__same") is None
+
+
+def test_a_tool_says_what_its_callers_mirror_in_headers() -> None:
+    """A gateway validates inbound `Mcp-Param-*` headers for its tools (checklist GW-04)."""
+    catalog = Catalog(["a"])
+    region = {"type": "string", "x-mcp-header": "Region"}
+    good = tool("good", inputSchema={"type": "object", "properties": {"region": region}})
+    bad = tool("bad", inputSchema={"type": "object", "items": region})
+    catalog.update("a", Definitions(tools=entries(good, bad, tool("odd", inputSchema=7))))
+    mirrored = (Mirrored("Mcp-Param-Region", ("region",), "string"),)
+    assert catalog.tool("a__good") == Found("a", "good", mirrored)
+    assert catalog.tool("a__bad") == Found("a", "bad")
+    assert catalog.tool("a__odd") == Found("a", "odd")
 
 
 def test_an_update_says_which_lists_changed() -> None:

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.peers import modern
+from tests.transport.http.host import Host
 
 from interlock import Client, RpcError
-from interlock.errors import ResourceNotFound
+from interlock.errors import HEADER_MISMATCH, ResourceNotFound
 from interlock.gateway.config import load
 from interlock.gateway.gateway import Gateway
+from interlock.transport.http.asgi import App
 from interlock.wire.completion import PromptReference, TemplateReference
 
 BUSY = Path(__file__).parent / "servers" / "busy.py"
@@ -52,6 +55,35 @@ async def gateway_over(
 async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     async with gateway_over(tmp_path, {"one": busy(), "two": busy()}) as gateway:
         yield gateway
+
+
+MIRRORING = """
+from typing import Annotated
+from interlock import Server, run
+from interlock.server.shape import Header
+server = Server("mirroring")
+@server.tool
+async def where(region: Annotated[str, Header("Region")]) -> str:
+    return region
+run(server)
+"""
+
+
+async def test_mirrored_arguments_are_held_against_their_headers_at_the_door(
+    tmp_path: Path,
+) -> None:
+    """Whoever processes the body validates `Mcp-Param-*` (checklist GW-04)."""
+    async with gateway_over(tmp_path, {"one": program("-c", MIRRORING)}) as gateway:
+        app = App(gateway)
+        await app.start()
+        host = Host(app)
+        call = modern("tools/call", 1, {"name": "one__where", "arguments": {"region": "eu"}})
+        answer = await host.modern(call, mcp_param_region="eu").json()
+        assert answer["result"]["content"][0]["text"] == "eu"
+        asked = host.modern(call, mcp_param_region="us")
+        assert (await asked.json())["error"]["code"] == HEADER_MISMATCH
+        assert asked.status == 400
+        await app.stop()
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from interlock.errors import RegistrationError
 from interlock.server.function import Signature, mentions_pydantic, structured
 from interlock.server.pydantic import PydanticArguments, PydanticOutput
-from interlock.server.shape import BadArguments
+from interlock.server.shape import BadArguments, Header
 
 
 class Person(BaseModel):
@@ -277,6 +277,16 @@ def test_a_list_of_models_is_wrapped():
     assert wrap
     assert output.schema["items"] == {"$ref": "#/$defs/Person"}
     assert output.encode([]) == b"[]"
+
+
+def test_a_parameter_that_pydantic_reads_can_be_mirrored_in_a_header_too():
+    def function(region: Annotated[str, Header("Region"), Field(min_length=2)]) -> str: ...  # type: ignore[empty-body]
+
+    assert Signature(function).arguments.schema["properties"]["region"] == {
+        "type": "string",
+        "minLength": 2,
+        "x-mcp-header": "Region",
+    }
 
 
 def test_a_server_without_pydantic_never_loads_it():

@@ -7,16 +7,17 @@ upstream's share was encoded to when it last changed; a call is two dictionary l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
 
 from interlock.errors import ConfigError
 from interlock.gateway.names import public_name, public_uri, scheme
-from interlock.wire.jsonrpc import encode
+from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import RawResult
 from interlock.wire.notices import Kind
+from interlock.wire.parameters import BadAnnotation, Mirrored, mirrored
 
 BYTES_PER_TOKEN: Final = 4
 """How many bytes of a definition make a token, roughly; what tokenisers of today come to."""
@@ -34,14 +35,15 @@ class Definitions(Struct):
 
 
 class Found(Struct, frozen=True):
-    """Where a public name leads."""
+    """Where a public name leads; of a tool also what its callers have to mirror in headers."""
 
     server: str
     name: str
+    mirrored: tuple[Mirrored, ...] = ()
 
 
 class _Share:
-    """One upstream's part of one list: encoded entries, and public keys to original ones."""
+    """One upstream's part of one list: encoded entries, and where their public keys lead."""
 
     __slots__ = ("entries", "names")
 
@@ -53,7 +55,7 @@ class _Share:
         public: Callable[[str, str], str],
     ) -> None:
         self.entries: list[bytes] = []
-        self.names: dict[str, str] = {}
+        self.names: dict[str, Found] = {}
         for entry in entries:
             try:
                 original = _text.decode(entry[key])
@@ -62,8 +64,18 @@ class _Share:
             name = public(server, original)
             if name in self.names:
                 continue  # A server that lists a name twice has one tool of it.
-            self.names[name] = original
+            self.names[name] = Found(server, original, _mirrored(entry.get("inputSchema")))
             self.entries.append(encode({**entry, key: Raw(encode(name))}))
+
+
+def _mirrored(schema: Raw | None) -> tuple[Mirrored, ...]:
+    """What a listed tool wants mirrored; of a malformed one nothing, as nobody could call it so."""
+    if schema is None:
+        return ()
+    try:
+        return mirrored(msgspec.json.decode(schema, type=dict[str, Any]))
+    except (BadAnnotation, *UNREADABLE):
+        return ()
 
 
 _KINDS: Final[dict[str, tuple[Kind, str, Callable[[str, str], str]]]] = {
@@ -169,8 +181,7 @@ class Catalog:
         for server in self._servers:
             share = self._shares[kind].get(server)
             if share is not None:
-                for public, original in share.names.items():
-                    found[public] = Found(server, original)
+                found |= share.names
         self._found[kind] = found
         self._pages.pop((kind, True), None)
         self._pages.pop((kind, False), None)

@@ -26,6 +26,7 @@ from interlock.gateway.relay import Relay
 from interlock.gateway.supervisor import State
 from interlock.gateway.upstream import CALL_WAITS, Status, Upstream
 from interlock.protocol.call import Call, Handler
+from interlock.server.mirrored import hold
 from interlock.server.subscriptions import Subscriptions
 from interlock.transport.warden import Warden
 from interlock.version import VERSION
@@ -148,6 +149,8 @@ class Gateway:
         found = self.catalog.tool(name)
         if found is None:
             return self._relay_later("tool", self.catalog.tool, name, call)
+        if found.mirrored:
+            hold(call, found.mirrored)
         return self._relay(found, call.with_members(name=found.name), call)
 
     def _get(self, call: Call) -> Awaitable[Result]:
@@ -250,6 +253,7 @@ class Gateway:
             found = find(name)
         if found is None:
             raise RpcError(INVALID_PARAMS, f"Unknown {noun}: {name!r}{self._hint(name)}")
+        hold(call, found.mirrored)
         return await self._relay(found, call.with_members(name=found.name), call)
 
     def _hint(self, name: str) -> str:

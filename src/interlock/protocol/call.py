@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
+from interlock.protocol.ladder import Mirror
 from interlock.protocol.outlet import SILENT, Outlet
 from interlock.protocol.session import Envelope, Session
 from interlock.wire.jsonrpc import encode
@@ -36,7 +37,8 @@ class Call(Struct):
     event loop's time at which it stops waiting whatever happens. *session* is set in the legacy
     era only. *cancelled* turns true when the caller has left; threads, which nobody can interrupt, look.
     *asked_on* is set for a question of a server's to its client, where the transport tells which
-    call of the client's it belongs to: that call's outlet. *kept* are results that the handler kept by name, should it
+    call of the client's it belongs to: that call's outlet. *mirror* is what the headers of a
+    modern call over HTTP repeat of it. *kept* are results that the handler kept by name, should it
     have to run again (`Context.once`).
     """
 
@@ -53,6 +55,7 @@ class Call(Struct):
     patience: float | None = None
     cancelled: bool = False
     asked_on: Outlet | None = None
+    mirror: Mirror | None = None
     kept: dict[str, Raw] | None = None
 
     @property

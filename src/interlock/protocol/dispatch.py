@@ -105,7 +105,18 @@ def admit(
         ):
             return _turned_away(message, row, table, mirror, session)
         envelope = Envelope(revision, meta.client_info, capabilities, meta.log_level)
-        return Call(row, params, envelope, principal, outlet, None, None, number, message.params)
+        return Call(
+            row,
+            params,
+            envelope,
+            principal,
+            outlet,
+            None,
+            None,
+            number,
+            message.params,
+            mirror=mirror,
+        )
 
     if (
         not isinstance(session, Session)

@@ -10,7 +10,7 @@ be what `admit` turned away, no more and no less.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias, final
 
 import msgspec
@@ -55,13 +55,15 @@ class Refusal(Struct, frozen=True):
 class Mirror(Struct):
     """What the headers of an HTTP request repeat of its body; None where one is missing.
 
-    *fault* says why the name could not be decoded.
+    *fault* says why the name could not be decoded. *headers* are all of them as they came, names
+    in lower case: which of them mirror a tool's arguments only its schema tells.
     """
 
     version: str | None = None
     method: str | None = None
     name: str | None = None
     fault: str | None = None
+    headers: Iterable[tuple[bytes, bytes]] = ()
 
 
 class Suspect(Struct):

@@ -17,8 +17,9 @@ import msgspec
 from msgspec import Meta, Raw
 
 from interlock.errors import RegistrationError
-from interlock.server.shape import DEFINED, BadArguments, rooted
+from interlock.server.shape import DEFINED, BadArguments, Header, rooted
 from interlock.wire.jsonrpc import UNREADABLE, encode
+from interlock.wire.parameters import ANNOTATION
 
 UNIONS: Final = (Union, types.UnionType)
 _PRINTED: Final = 300
@@ -203,6 +204,8 @@ def _takes_none(annotation: Any) -> bool:
 def _metas(extra: Any) -> Iterator[Meta]:
     if isinstance(extra, Meta):
         yield extra
+    elif isinstance(extra, Header):
+        yield Meta(extra_json_schema={ANNOTATION: extra.name})
     elif text := _documented(extra):
         yield Meta(description=text)
     elif type(extra).__module__.partition(".")[0] == "annotated_types":

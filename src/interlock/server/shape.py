@@ -5,14 +5,29 @@ Two rooms keep the promise: `native` with msgspec alone, `pydantic` for whoever 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from interlock.wire.jsonrpc import encode
+from interlock.wire.parameters import ANNOTATION
 
 DEFINED: Final = "#/$defs/"
+
+
+class Header(Struct, frozen=True):
+    """Says of a parameter that HTTP clients repeat it in a header: `Annotated[str, Header("Region")]`
+    travels as `Mcp-Param-Region` too, for whoever routes by it.
+
+    Only strings, integers and booleans; never secrets, which would end in the logs of proxies.
+    """
+
+    name: str
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> Any:
+        """How pydantic asks an annotation for its part of the schema."""
+        return {**handler(core), ANNOTATION: self.name}
 
 
 class BadArguments(ValueError):

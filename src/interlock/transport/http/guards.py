@@ -76,7 +76,7 @@ class Guards:
 
     def inspect(self, raw: RawHeaders) -> Head | Rejection:
         """Read the headers once, and refuse what must not go on."""
-        mirror = Mirror()
+        mirror = Mirror(headers=raw)
         head = Head(mirror)
         host: bytes | None = None
         accepted: list[bytes] = []
