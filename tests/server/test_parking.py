@@ -13,7 +13,7 @@ from tests.peers import Json, meta, modern, soon
 
 from interlock import Context, RpcError, Server
 from interlock.errors import INVALID_PARAMS, MISSING_CAPABILITY
-from interlock.protocol.call import Call, Principal
+from interlock.protocol.call import LOCAL, Call, Principal
 from interlock.protocol.dispatch import Dispatch, admit
 from interlock.protocol.sealing import Keyring
 from interlock.wire.inputs import InputRequired
@@ -29,7 +29,7 @@ SECRET = "s" * 32
 class Caller:
     """A modern client without a memory of its own: it sends what it is told to."""
 
-    def __init__(self, server: Server, principal: Principal = Principal()) -> None:
+    def __init__(self, server: Server, principal: Principal = LOCAL) -> None:
         self.dispatch = Dispatch(server)
         self.principal = principal
         self._last = 0
