@@ -255,9 +255,7 @@ async def test_unknown_tools_and_malformed_params_are_invalid(way: Way):
 
 
 @requirement("TC-03")
-async def test_arguments_that_do_not_fit_are_told_to_the_model(
-    way: Way, arguments: Json, named: str
-):
+async def test_arguments_that_do_not_fit_are_told_to_the_model(way: Way):
     """Arguments that do not fit are a result with `isError`, and say what to do.
 
     https://github.com/modelcontextprotocol/modelcontextprotocol/blob/main/docs/specification/2025-11-25/server/tools.mdx
