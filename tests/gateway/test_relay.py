@@ -9,10 +9,10 @@ import pytest
 from msgspec import Raw
 
 from interlock.errors import RpcError
-from interlock.gateway.relay import Relay
+from interlock.gateway.relay import EVERYTHING, Relay
 from interlock.protocol.call import Call
 from interlock.protocol.session import Envelope
-from interlock.wire.meta import LogLevel, RequestMeta, Wire
+from interlock.wire.meta import ClientCapabilities, LogLevel, RequestMeta, Wire
 from interlock.wire.methods import BY_NAME
 from interlock.wire.notices import MESSAGE, PROGRESS, TOOLS_CHANGED, ProgressNotice
 from interlock.wire.tools import CallToolParams
@@ -33,7 +33,8 @@ class Ear:
         self.heard.append(("drained", {}))
 
     async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
-        raise AssertionError("nobody is asked here")
+        self.notify(method, params)
+        return Raw(b"{}")
 
     def close_stream(self, retry: float) -> None:
         pass
@@ -44,15 +45,16 @@ def relay(
     *,
     revision: Revision = LATEST_MODERN,
     level: LogLevel | None = None,
+    capabilities: ClientCapabilities | None = None,
 ) -> tuple[Relay, Ear]:
     ear = Ear()
     call = Call(
         BY_NAME["tools/call"],
         CallToolParams(name="t", meta=RequestMeta(progress_token=token)),
-        Envelope(revision, log_level=level),
+        Envelope(revision, capabilities=capabilities or ClientCapabilities(), log_level=level),
         outlet=ear,
     )
-    return Relay(call), ear
+    return Relay(call, "mail"), ear
 
 
 def line(level: str) -> Raw:
@@ -106,9 +108,47 @@ def test_what_cannot_be_read_or_does_not_belong_to_a_call_is_dropped() -> None:
     assert ear.heard == []
 
 
-async def test_draining_waits_for_the_caller_and_nobody_can_be_asked() -> None:
+async def test_draining_waits_for_the_caller() -> None:
     way, ear = relay()
     await way.drain()
     assert ear.heard == [("drained", {})]
-    with pytest.raises(RpcError, match="not relayed"):
-        await way.ask("roots/list", Raw(b"{}"))
+
+
+FORM = Raw(b'{"message":"Who?","requestedSchema":{"type":"object","properties":{}}}')
+URL = Raw(b'{"message":"Go","mode":"url","url":"https://x.example"}')
+WITH_TOOLS = Raw(b'{"messages":[],"maxTokens":1,"tools":[{"name":"t"}]}')
+
+
+@pytest.mark.parametrize(
+    ("declared", "method", "params", "fine"),
+    [
+        (ClientCapabilities(), "roots/list", Raw(b"{}"), False),
+        (ClientCapabilities(roots={}), "roots/list", Raw(b"{}"), True),
+        (ClientCapabilities(elicitation={}), "elicitation/create", FORM, True),
+        (ClientCapabilities(elicitation={}), "elicitation/create", URL, False),
+        (ClientCapabilities(elicitation={"url": {}}), "elicitation/create", FORM, False),
+        (ClientCapabilities(elicitation={"url": {}}), "elicitation/create", URL, True),
+        (ClientCapabilities(sampling={}), "sampling/createMessage", WITH_TOOLS, False),
+        (ClientCapabilities(sampling={"tools": {}}), "sampling/createMessage", WITH_TOOLS, True),
+        (EVERYTHING, "elicitation/create", Raw(b"[]"), False),
+        (EVERYTHING, "ping", Raw(b"{}"), False),
+    ],
+)
+async def test_a_caller_is_asked_only_what_it_declared(
+    declared: ClientCapabilities, method: str, params: Raw, fine: bool
+) -> None:
+    way, ear = relay(capabilities=declared)
+    assert way.may_ask(method, params) is fine
+    if not fine:
+        with pytest.raises(RpcError, match="does not answer"):
+            await way.ask(method, params)
+        assert ear.heard == []
+
+
+async def test_a_person_is_told_which_server_asks() -> None:
+    """2026-07-28 § Elicitation: make clear which server is asking."""
+    way, ear = relay(capabilities=EVERYTHING)
+    await way.ask("elicitation/create", FORM)
+    assert ear.heard[0][1]["message"] == "[mail] Who?"
+    await way.ask("sampling/createMessage", WITH_TOOLS)
+    assert ear.heard[1][1] == msgspec.json.decode(WITH_TOOLS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from msgspec import Raw, Struct
 
@@ -15,7 +15,7 @@ from interlock.errors import (
     InvalidMessage,
     RpcError,
 )
-from interlock.protocol.call import Call, Handler
+from interlock.protocol.call import Call, Handler, Service
 from interlock.protocol.session import Envelope
 from interlock.wire.inputs import (
     CreateMessageParams,
@@ -62,11 +62,21 @@ class Answers(Struct, frozen=True):
         )
 
 
+class Desk(Service, Protocol):
+    """Whoever answers what a server asks of a client: as a request, or before it answers itself."""
+
+    @property
+    def capabilities(self) -> ClientCapabilities: ...
+
+    async def ask(self, method: str, params: Raw, key: str) -> Raw: ...
+
+
 class AnswerDesk:
     """The service at a client's end: what a server may ask, answered by the user's callbacks."""
 
     def __init__(self, info: Implementation, answers: Answers) -> None:
         self.info = info
+        self.capabilities = answers.capabilities
         self._envelope = Envelope(LATEST_MODERN, info, answers.capabilities)
         self._answers = answers
         self.handle: Handler = self._handle

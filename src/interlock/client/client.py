@@ -15,7 +15,15 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 import msgspec
 from msgspec import Raw
 
-from interlock.client.answers import AnswerDesk, Answers, OnElicit, OnElicitUrl, OnSample, read_root
+from interlock.client.answers import (
+    AnswerDesk,
+    Answers,
+    Desk,
+    OnElicit,
+    OnElicitUrl,
+    OnSample,
+    read_root,
+)
 from interlock.client.connect import Wish, open_link, wished
 from interlock.client.listing import Listing
 from interlock.client.reading import (
@@ -125,7 +133,7 @@ class Client:
     without progress (None: for ever), *connect_timeout* how long starting and greeting may take.
 
     *on_elicit*, *on_elicit_url*, *on_sample* and *roots* (paths or file URIs) are what a server may
-    ask in the middle of a call, in whichever era; what is not given is not declared. *on_log* hears what the server logs, from *log_level* on ("info" for
+    ask in the middle of a call, in whichever era; what is not given is not declared. *desk* answers instead of them. *on_log* hears what the server logs, from *log_level* on ("info" for
     a modern server, its own choice for a legacy one); *on_change* that a list changed, *on_update*
     that a resource did which was subscribed to. *on_stderr* gets the lines that a started program
     writes there, *on_noise* what it sends that is no message. These are plain functions, called in
@@ -148,6 +156,7 @@ class Client:
         on_sample: OnSample | None = None,
         roots: Sequence[str | Path | Root] | None = None,
         on_elicit_url: OnElicitUrl | None = None,
+        desk: Desk | None = None,
         on_log: OnLog | None = None,
         log_level: LogLevel | None = None,
         on_change: OnChange | None = None,
@@ -171,12 +180,13 @@ class Client:
             [read_root(root) for root in roots] if roots is not None else None,
             on_elicit_url,
         )
+        desk = desk if desk is not None else AnswerDesk(info, answers)
         modern, legacy = wished(revision)
         self._wish = Wish(
             name=label or _label(self.target),
             info=info,
-            capabilities=answers.capabilities,
-            desk=AnswerDesk(info, answers),
+            capabilities=desk.capabilities,
+            desk=desk,
             modern=modern,
             legacy=legacy,
             timeout=connect_timeout,

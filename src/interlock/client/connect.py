@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec import Raw, Struct
 
-from interlock.client.answers import AnswerDesk
+from interlock.client.answers import Desk
 from interlock.client.target import Command, Opener, Url
 from interlock.errors import (
     HEADER_MISMATCH,
@@ -76,7 +76,7 @@ class Wish(Struct, frozen=True):
     name: str
     info: Implementation
     capabilities: ClientCapabilities
-    desk: AnswerDesk
+    desk: Desk
     modern: Revision | None = LATEST_MODERN
     legacy: Revision | None = LATEST_LEGACY
     timeout: float = 30.0

@@ -19,6 +19,7 @@ from interlock.errors import (
     RpcError,
     ServerExited,
 )
+from interlock.gateway.asking import Asking
 from interlock.gateway.catalog import Catalog, Found
 from interlock.gateway.config import Config
 from interlock.gateway.names import SEPARATOR, public_uri
@@ -26,6 +27,7 @@ from interlock.gateway.relay import Relay
 from interlock.gateway.supervisor import State
 from interlock.gateway.upstream import CALL_WAITS, Status, Upstream
 from interlock.protocol.call import Call, Handler
+from interlock.protocol.sealing import Keyring, from_environment
 from interlock.server.mirrored import hold
 from interlock.server.subscriptions import Subscriptions
 from interlock.transport.warden import Warden
@@ -65,11 +67,17 @@ class Gateway:
 
     `start` returns at once; each server starts in the background, and one that cannot start or
     goes away takes nothing with it: what it offered is listed as long as it may come back, and a
-    call to it says what happened. *on_event* hears of starts, ends and changes, and must not block.
+    call to it says what happened. *on_event* hears of starts, ends and changes, and must not block. *keyring* seals
+    what travels through callers, by default with the secrets in `INTERLOCK_KEYS`.
     """
 
     def __init__(
-        self, config: Config, *, name: str = "interlock", on_event: OnEvent | None = None
+        self,
+        config: Config,
+        *,
+        name: str = "interlock",
+        on_event: OnEvent | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         self.info = Implementation(name=name, version=VERSION, title="Interlock gateway")
         self.subscriptions = Subscriptions()
@@ -79,6 +87,7 @@ class Gateway:
             for name, entry in config.servers.items()
         }
         self.catalog = Catalog(self._upstreams)
+        self._asking = Asking(keyring if keyring is not None else from_environment(), self._relay)
         self._routes: dict[str, Handler] = {
             INITIALIZE: self._initialize,
             DISCOVER: self._discover,
@@ -109,6 +118,7 @@ class Gateway:
         if self._users > 0:
             return
         self.subscriptions.end()
+        await self._asking.parking.end()
         await asyncio.gather(*(upstream.stop() for upstream in self._upstreams.values()))
         await self._warden.close()
 
@@ -151,6 +161,8 @@ class Gateway:
             return self._relay_later("tool", self.catalog.tool, name, call)
         if found.mirrored:
             hold(call, found.mirrored)
+        if call.params.request_state is not None or not self._upstreams[found.server].modern:
+            return self._ask_through(found, call, name=found.name)
         return self._relay(found, call.with_members(name=found.name), call)
 
     def _get(self, call: Call) -> Awaitable[Result]:
@@ -159,7 +171,7 @@ class Gateway:
         found = self.catalog.prompt(name)
         if found is None:
             return self._relay_later("prompt", self.catalog.prompt, name, call)
-        return self._relay(found, call.with_members(name=found.name), call)
+        return self._ask_through(found, call, name=found.name)
 
     async def _read(self, call: Call) -> Result:
         assert isinstance(call.params, ReadResourceParams)
@@ -168,10 +180,11 @@ class Gateway:
         if found is None:
             raise ResourceNotFound(uri)
         try:
-            result = await self._relay(found, call.with_members(uri=found.name), call)
+            result = await self._ask_through(found, call, uri=found.name)
         except ResourceNotFound:
             raise ResourceNotFound(uri) from None
-        return _with_public_uris(result, found.server)
+        # What was parked here asks with a result of our own, which names nothing yet.
+        return _with_public_uris(result, found.server) if type(result) is RawResult else result
 
     async def _complete(self, call: Call) -> Result:
         params = call.params
@@ -187,11 +200,18 @@ class Gateway:
         renamed = call.with_members(ref=reference)
         return await self._relay(found, renamed, call)
 
+    def _ask_through(self, found: Found, call: Call, **names: str) -> Awaitable[Result]:
+        modern = self._upstreams[found.server].modern
+        return self._asking.relay(found, call, modern=modern, **names)
+
     async def _relay(self, found: Found, renamed: Call, call: Call) -> RawResult:
-        renamed.outlet = Relay(call)
+        renamed.outlet = Relay(call, found.server)
         upstream = self._upstreams[found.server]
         try:
-            return await upstream.handle(renamed)
+            result = await upstream.handle(renamed)
+            if result.kind == "input_required":
+                result = self._asking.wrapped(found, call, result)
+            return result
         except PeerError as error:
             data: dict[str, Any] = {"server": found.server}
             if isinstance(error, ServerExited):
@@ -254,7 +274,7 @@ class Gateway:
         if found is None:
             raise RpcError(INVALID_PARAMS, f"Unknown {noun}: {name!r}{self._hint(name)}")
         hold(call, found.mirrored)
-        return await self._relay(found, call.with_members(name=found.name), call)
+        return await self._ask_through(found, call, name=found.name)
 
     def _hint(self, name: str) -> str:
         """Why a name is missing that may have been there, or may come."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 from interlock.client.client import Client
 from interlock.client.target import Command, Url
 from interlock.errors import (
+    INVALID_REQUEST,
     METHOD_NOT_FOUND,
     ConnectFailed,
     InvalidMessage,
@@ -24,14 +25,18 @@ from interlock.errors import (
 from interlock.gateway.catalog import Definitions
 from interlock.gateway.config import Server, StdioServer
 from interlock.gateway.names import prefix
+from interlock.gateway.relay import EVERYTHING, Relay
 from interlock.gateway.supervisor import CRASH_LIMIT, Event, State, Supervised
-from interlock.protocol.call import Call
+from interlock.protocol.call import Call, Handler
 from interlock.protocol.outlet import Outlet
+from interlock.protocol.rounds import Ask, rounds
 from interlock.protocol.session import Envelope
 from interlock.transport.http.client import HttpError
 from interlock.transport.warden import Warden
+from interlock.version import VERSION
 from interlock.wire.jsonrpc import UNREADABLE, encode
-from interlock.wire.meta import PagedParams, RawResult, members
+from interlock.wire.meta import EmptyResult, Implementation, PagedParams, RawResult, Result, members
+from interlock.wire.methods import PING
 from interlock.wire.notices import MESSAGE, Kind, LogNotice
 
 log: Final = logging.getLogger("interlock.gateway")
@@ -102,6 +107,8 @@ class Upstream:
         self.definitions = Definitions()
         self.settled = asyncio.Event()
         """It runs, or has failed to at least once."""
+        self.modern = False
+        """It speaks, or spoke last, a modern revision: what it asks comes in its answers."""
         self._entry = entry
         self._warden = warden
         self._changed = changed
@@ -153,17 +160,22 @@ class Upstream:
         link = connected.link
         theirs = link.envelope
         ours = call.envelope
-        # A modern caller's capabilities are the upstream's to use; a legacy one's questions come
-        # another way, and must not be promised. Its log level was a session's, from "info" on.
-        capabilities, level = ours.capabilities, ours.log_level
+        level = ours.log_level
         if not ours.revision.modern:
-            capabilities, level = theirs.capabilities, level or "info"
-        call.envelope = Envelope(theirs.revision, theirs.client, capabilities, level)
+            level = (
+                level or "info"
+            )  # It was a session's, which hears "info" unless it said otherwise.
+        # What the caller can be asked is the upstream's to use.
+        call.envelope = Envelope(theirs.revision, theirs.client, ours.capabilities, level)
         call.patience = self._patience
         relays, outlet = self._relays, call.outlet
         relays[outlet] = None
         try:
-            return await link.handle(call)
+            result = await link.handle(call)
+            if result.kind == "input_required" and not ours.revision.modern:
+                # A modern caller answers it by calling again; a legacy one is asked on its stream.
+                result = await rounds(link.handle, call, result, _asker(outlet))
+            return result
         except (ConnectFailed, HttpError) as error:
             connected.doubt(error)
             raise
@@ -200,6 +212,7 @@ class Upstream:
         client = Client(
             target,
             name="interlock-gateway",
+            desk=RelayDesk(self._relays),
             connect_timeout=START_SECONDS,
             on_change=lambda _: stale.set(),
             on_log=self._logged,
@@ -212,6 +225,7 @@ class Upstream:
         connected = _Connected(client)
         try:
             self._revision = client.revision
+            self.modern = client.link.envelope.revision.modern
             self._instructions = client.instructions
             await self._list(client)
         except BaseException:
@@ -280,6 +294,58 @@ class Upstream:
 
     def _noise(self, what: str) -> None:
         log.debug("%s sent something that is no message: %s", self.name, what)
+
+
+class RelayDesk:
+    """Answers what a legacy server asks by asking the caller whose call it works on.
+
+    Over HTTP the question comes on that call's own stream. Over a pipe nothing tells whose it is:
+    then it is the newest call whose caller can answer, as long as all who wait are one principal.
+    """
+
+    def __init__(self, relays: Mapping[Outlet, None]) -> None:
+        self.info = Implementation(name="interlock-gateway", version=VERSION)
+        self.capabilities = EVERYTHING
+        self.handle: Handler = self._handle
+        self._relays = relays
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def ask(self, method: str, params: Raw, key: str) -> Raw:
+        """A modern server may ask only during calls, which do not come here."""
+        raise RpcError(METHOD_NOT_FOUND, f"Nobody can be asked {method} here")
+
+    async def _handle(self, call: Call) -> Result:
+        if call.method == PING:
+            return EmptyResult()
+        answer = await self._relay_of(call).ask(call.method, call.raw)
+        return RawResult(body=answer, relayed=True)
+
+    def _relay_of(self, call: Call) -> Relay:
+        if isinstance(call.asked_on, Relay):
+            return call.asked_on
+        running = [relay for relay in self._relays if isinstance(relay, Relay)]
+        if len({relay.call.principal for relay in running}) > 1:
+            raise RpcError(
+                INVALID_REQUEST,
+                f"{call.method} cannot be told to belong to one of several callers; serve over "
+                "HTTP, where it can",
+            )
+        for relay in reversed(running):
+            if relay.may_ask(call.method, call.raw):
+                return relay
+        raise RpcError(METHOD_NOT_FOUND, f"No caller of this gateway answers {call.method} now")
+
+
+def _asker(outlet: Outlet) -> Ask:
+    async def ask(method: str, params: Raw, key: str) -> Raw:
+        return await outlet.ask(method, params, key=key)
+
+    return ask
 
 
 class _Connected:

@@ -41,6 +41,8 @@ class Outgoing:
         self.envelope = envelope
         self.revision = envelope.revision
         self._meta = self._members(envelope.client, envelope.capabilities)
+        self._others = envelope.capabilities
+        self._theirs = self._meta
 
     def params(self, call: Call, token: Id | None = None) -> bytes:
         """Params as this hop's revision wants them; *token* is what progress shall be sent under.
@@ -51,7 +53,11 @@ class Outgoing:
         envelope = call.envelope
         if envelope is not self.envelope and self.revision.modern:
             if envelope.capabilities != self.envelope.capabilities:
-                meta = self._members(self.envelope.client, envelope.capabilities)
+                # Of a caller behind us; most calls in a row are of callers that can do the same.
+                if envelope.capabilities != self._others:
+                    self._others = envelope.capabilities
+                    self._theirs = self._members(self.envelope.client, self._others)
+                meta = self._theirs
             if envelope.log_level is not None:
                 meta = b'%b,"%b":"%b"' % (meta, _LOG_LEVEL, envelope.log_level.encode())
         if token is not None:
