@@ -66,7 +66,8 @@ class Asked:
         self.params = heard.params
         self.meta = heard.meta
         self.headers: dict[str, str] = {}
-        """Of the response, over HTTP."""
+        """Of the response, over HTTP. What comes first decides between JSON and a stream, unless
+        the content type is set here."""
         self._revision = revision
         self._write = write
 
@@ -237,7 +238,11 @@ class Script:
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[str]:
         """The URL of this server on a socket of its own."""
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._begin(self._connected(reader, writer))
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         try:
             yield f"http://127.0.0.1:{port}/mcp"
@@ -245,15 +250,11 @@ class Script:
             server.close()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while await self._request(reader, writer):
                     pass
         finally:
-            self._tasks.discard(task)
             writer.close()
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

@@ -12,7 +12,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
-from tests.peers import MODERN, Json, ask, hello, meta, say, soon
+from tests.peers import MODERN, Json, ask, hello, say, soon
+from tests.peers import meta as stamps
 from tests.spec.marking import HTTP, STDIO
 from tests.transport.http.host import Asked, Host, mirrored
 
@@ -82,9 +83,18 @@ class Peer(Protocol):
     """What the client says it can do."""
 
     def request(
-        self, method: str, params: Json | None = None, *, id: Any = ..., **keys: Any
+        self,
+        method: str,
+        params: Json | None = None,
+        *,
+        id: Any = ...,
+        meta: Json | None = None,
+        **keys: Any,
     ) -> bytes:
-        """The bytes of a request of this revision; *keys* go into its `_meta`."""
+        """The bytes of a request of this revision; *meta* and *keys* go into its `_meta`.
+
+        A key whose value is `...` is left out.
+        """
         ...
 
     async def open(
@@ -94,6 +104,7 @@ class Peer(Protocol):
         *,
         id: Any = ...,
         headers: Headers | None = None,
+        meta: Json | None = None,
         **keys: Any,
     ) -> Open:
         """Begin a request; over HTTP with the headers of its era, changed by *headers*."""
@@ -106,9 +117,14 @@ class Peer(Protocol):
         *,
         id: Any = ...,
         headers: Headers | None = None,
+        meta: Json | None = None,
         **keys: Any,
     ) -> Answer:
         """Begin a request and wait for its response."""
+        ...
+
+    async def begin(self, data: bytes, headers: Headers | None = None) -> Open:
+        """Begin a request of these bytes."""
         ...
 
     async def tell(self, method: str, params: Json | None = None) -> int | None:
@@ -188,13 +204,20 @@ class _Talk:
         self._last = 0
 
     def request(
-        self, method: str, params: Json | None = None, *, id: Any = ..., **keys: Any
+        self,
+        method: str,
+        params: Json | None = None,
+        *,
+        id: Any = ...,
+        meta: Json | None = None,
+        **keys: Any,
     ) -> bytes:
         self._last += 1
+        keys |= meta or {}
         given = dict(params or {})
         if self.revision == MODERN:
             own = {"io.modelcontextprotocol/clientCapabilities": self.capabilities}
-            given["_meta"] = {**meta(), **own, **given.get("_meta", {}), **keys}
+            given["_meta"] = {**stamps(), **own, **given.get("_meta", {}), **keys}
             given["_meta"] = {
                 key: value for key, value in given["_meta"].items() if value is not ...
             }
@@ -210,9 +233,10 @@ class _Talk:
         *,
         id: Any = ...,
         headers: Headers | None = None,
+        meta: Json | None = None,
         **keys: Any,
     ) -> Open:
-        return await self.begin(self.request(method, params, id=id, **keys), headers)
+        return await self.begin(self.request(method, params, id=id, meta=meta, **keys), headers)
 
     async def ask(
         self,
@@ -221,9 +245,10 @@ class _Talk:
         *,
         id: Any = ...,
         headers: Headers | None = None,
+        meta: Json | None = None,
         **keys: Any,
     ) -> Answer:
-        begun = await self.open(method, params, id=id, headers=headers, **keys)
+        begun = await self.open(method, params, id=id, headers=headers, meta=meta, **keys)
         return await begun.answer()
 
     async def begin(self, data: bytes, headers: Headers | None = None) -> Open:
@@ -272,7 +297,7 @@ class _Line(_Talk):
             self.heard.put(json.loads(line))
 
     async def begin(self, data: bytes, headers: Headers | None = None) -> Open:
-        begun = _OnLine(self, json.loads(data).get("id"))
+        begun = _OnLine(self, _id_of(data))
         self.sink.write(data + b"\n")
         return begun
 
@@ -373,10 +398,16 @@ class _Posts(_Talk):
         return sent
 
     async def begin(self, data: bytes, headers: Headers | None = None) -> Open:
-        asked = self.host.post(data, {**self.headers(data), **(headers or {})})
-        begun = _OnStream(asked, json.loads(data).get("id"))
+        asked = self.host.post(data, {**self._fitting(data), **(headers or {})})
+        begun = _OnStream(asked, _id_of(data))
         self.begun.append(begun)
         return begun
+
+    def _fitting(self, data: bytes) -> dict[str, str | None]:
+        try:
+            return self.headers(data)
+        except (ValueError, KeyError, TypeError):
+            return mirrored(ask("tools/list", 0, {}))
 
     async def greet(self) -> None:
         await super().greet()
@@ -386,7 +417,7 @@ class _Posts(_Talk):
 
     async def tell(self, method: str, params: Json | None = None) -> int | None:
         if self.revision == MODERN:
-            params = {**(params or {}), "_meta": meta()}
+            params = {**(params or {}), "_meta": stamps()}
         data = say(method, params if params is not None else ...)
         asked = self.host.post(data, self.headers(data))
         await asked.whole()
@@ -399,11 +430,7 @@ class _Posts(_Talk):
         assert asked.status == 202
 
     async def send(self, data: bytes, headers: Headers | None = None) -> list[Any]:
-        try:
-            sent = self.headers(data)
-        except (ValueError, KeyError, TypeError):
-            sent = mirrored(ask("tools/list", 0, {}))
-        asked = self.host.post(data, {**sent, **(headers or {})})
+        asked = self.host.post(data, {**self._fitting(data), **(headers or {})})
         body = await asked.whole()
         if asked.headers.get("content-type") == "text/event-stream":
             return [json.loads(event.data) for event in sse.Reader().feed(body)]
@@ -487,3 +514,10 @@ def _answers(message: Json, id: Any) -> bool:
     if "method" in message:
         return False
     return message.get("id") == id and type(message.get("id")) is type(id)
+
+
+def _id_of(data: bytes) -> Any:
+    try:
+        return json.loads(data).get("id")
+    except (ValueError, AttributeError):
+        return None
