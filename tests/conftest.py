@@ -6,6 +6,9 @@ from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
+from tests.heard import listened_to
+
+__all__ = ["listened_to"]
 
 # A shared machine is slow now and then; a property that holds late still holds.
 settings.register_profile("interlock", deadline=None)

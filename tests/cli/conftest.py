@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
+from tests.heard import OURS
 
 from interlock.cli.main import outcome
 
@@ -126,6 +127,7 @@ class Up:
             text=True,
         )
         self.url: str = self.wait_for("listening")["url"]
+        OURS.add(self.url)
         self.servers = {one["name"]: one for one in self.wait_for("ready")["servers"]}
 
     def wait_for(self, event: str, server: str | None = None) -> dict[str, Any]:

@@ -144,3 +144,69 @@ def test_a_legacy_peer_is_told_nothing_that_its_revision_does_not_know(more: dic
             "server",
             json.dumps({"jsonrpc": "2.0", "id": 2, "result": {"tools": [], **more}}).encode(),
         )
+
+
+def test_only_who_is_judged_can_be_wrong():
+    heard = Wiretap(complaint, LATEST_LEGACY, judged=["server"])
+    for nonsense in (b"hello", b"[]", b"7", b'{"id":1}', b'{"id":{},"method":1}', reply(5, 1)):
+        heard.hear("client", nonsense)
+    heard.hear("server", b'{"jsonrpc":"2.0","error":{"code":-32700,"message":"x"}}')
+    # What was no request may be answered with an error under its id all the same.
+    heard.hear("server", b'{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"x"}}')
+    with pytest.raises(Violation, match="nobody asked"):
+        heard.hear("server", b'{"jsonrpc":"2.0","id":9,"error":{"code":-32600,"message":"x"}}')
+    with pytest.raises(Violation, match="id of null"):
+        heard.hear("server", b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"x"}}')
+
+
+@pytest.mark.parametrize("results_first", [True, False])
+def test_an_id_that_a_peer_used_twice_gets_both_its_answers(results_first: bool):
+    heard = Wiretap(complaint, LATEST_LEGACY, judged=["server"])
+    heard.hear("client", hello("2025-06-18", 0))
+    heard.hear("server", reply(0, GREETING))
+    heard.hear("client", ask("tools/call", 1, {"name": "x"}))
+    heard.hear("client", ask("ping", 1))
+    refusal = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"x"}}'
+    answers = [reply(1, {"content": []}), refusal]
+    for answer in answers if results_first else reversed(answers):
+        heard.hear("server", answer)
+    assert heard.unanswered("client") == []
+
+
+def test_an_id_is_told_apart_by_its_type():
+    heard = tap()
+    heard.hear("client", modern("tools/call", 1, {"name": "x"}))
+    heard.hear("client", modern("tools/call", "1", {"name": "x"}))
+    assert heard.unanswered("client") == [1, "1"]
+
+
+def test_an_array_belongs_to_the_one_revision_that_has_them():
+    heard = Wiretap(complaint, LATEST_LEGACY)
+    heard.hear("client", hello("2025-03-26", 0))
+    heard.hear("server", reply(0, {**GREETING, "protocolVersion": "2025-03-26"}))
+    heard.hear("client", b"[" + ask("ping", 1) + b"," + ask("ping", 2) + b"]")
+    heard.hear("server", b"[" + reply(2, {}) + b"," + reply(1, {}) + b"]")
+    assert heard.unanswered("client") == []
+    with pytest.raises(Violation):
+        heard.hear("client", b"[]")
+    with pytest.raises(Violation, match="an array"):
+        greeted().hear("client", b"[" + ask("ping", 1) + b"]")
+
+
+def test_before_a_handshake_whoever_speaks_modern_is_taken_at_their_word():
+    heard = Wiretap(complaint, LATEST_LEGACY)
+    heard.hear("client", CALL)
+    with pytest.raises(Violation):
+        heard.hear("client", ask("ping", 2))
+    heard.hear("client", hello("2025-06-18", 3))
+    heard.hear("server", reply(3, GREETING))
+    heard.hear("client", ask("ping", 4))
+    listening = {"_meta": {"io.modelcontextprotocol/subscriptionId": 1}}
+    heard.hear("server", say("notifications/tools/list_changed", listening))
+
+
+def test_a_result_of_no_method_is_a_violation():
+    heard = Wiretap(complaint, LATEST_LEGACY, judged=["server"])
+    heard.hear("client", ask("no/such", 1))
+    with pytest.raises(Violation, match="no method"):
+        heard.hear("server", reply(1, {}))

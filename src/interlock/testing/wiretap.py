@@ -1,27 +1,30 @@
 """Listen in on a conversation, and hold every message against what its revision allows.
 
 What only the official JSON Schemas know is asked of a function that the tests bring along, so that
-this room needs no validator of its own.
+this room needs no validator of its own. Where to listen is the matter of `listening`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Collection
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import msgspec
+from msgspec import Struct
 
 from interlock.wire.inputs import InputRequired
-from interlock.wire.meta import PROTOCOL_VERSION, SERVER_INFO, Id, Result
+from interlock.wire.jsonrpc import UNREADABLE
+from interlock.wire.meta import PROTOCOL_VERSION, SERVER_INFO, SUBSCRIPTION_ID, Id, Result
 from interlock.wire.methods import BY_NAME, INITIALIZE
 from interlock.wire.notices import ListenResult
 from interlock.wire.versions import BY_NAME as REVISIONS
-from interlock.wire.versions import LATEST_MODERN, LEGACY, Revision
+from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, Revision, settle
 
 Side: TypeAlias = Literal["client", "server"]
 Validate: TypeAlias = Callable[[str, str, Any], str | None]
 """From a revision, the name of a definition in its schema and a value to what is wrong with it."""
 
+BOTH: Final[tuple[Side, Side]] = ("client", "server")
 MODERN_ONLY: Final = ("resultType", "ttlMs", "cacheScope")
 """Members of results that legacy peers were never told of."""
 
@@ -38,79 +41,171 @@ _RESULT: Final[dict[type[Result], str]] = {
 }
 """Definitions that are not called as our types are."""
 
-
-_object: Final = msgspec.json.Decoder(dict[str, Any])
+_any: Final = msgspec.json.Decoder()
 
 
 class Violation(AssertionError):
     """A message that its sender may not send."""
 
 
+class _Asked(Struct):
+    """A request without its answer."""
+
+    method: str
+    revision: Revision
+
+
 class Wiretap:
     """Hears both sides of one conversation and raises `Violation` for what may not be said.
 
     Which revision a message is of shows in a request's `_meta`, or was settled by `initialize`;
-    until then, and for notifications in between, it is *revision*.
+    until then it is *revision*. Only the sides in *judged* are held to it: what the other one says
+    is understood as far as that goes, and is never a violation.
     """
 
-    def __init__(self, validate: Validate, revision: Revision = LATEST_MODERN) -> None:
+    def __init__(
+        self,
+        validate: Validate,
+        revision: Revision = LATEST_MODERN,
+        judged: Collection[Side] = BOTH,
+    ) -> None:
         self.revision = revision
+        self.judged = judged
         self.heard = 0
         self._validate = validate
-        self._open: dict[tuple[Side, Id], tuple[str, Revision]] = {}
+        self._greeted = False
+        """A handshake settled the revision of what does not name one."""
+        self._met = False
+        """Something modern was asked: both eras may share a wire."""
+        # Several under one id only where a side that is not judged used it twice.
+        self._open: dict[tuple[Side, type[Any], Id], list[_Asked]] = {}
+        self._spoilt: set[Any] = set()
+        """Ids of what was no request, which an error may name all the same."""
 
     def hear(self, side: Side, data: bytes) -> None:
         """Take one message that *side* sent."""
         self.heard += 1
         try:
-            fields = _object.decode(data)
-        except msgspec.DecodeError as error:
-            raise Violation(f"{side} sent no JSON object: {error}: {data[:200]!r}") from None
-        if "method" not in fields:
-            self._answer(side, fields)
-        elif "id" in fields:
-            self._request(side, fields)
-        else:
-            self._check(side, self.revision, f"{side.title()}Notification", fields)
+            said = _any.decode(data)
+        except UNREADABLE as error:
+            self._refuse(side, f"no JSON: {error}", data[:200])
+            return
+        if not isinstance(said, list):
+            self._hear(side, said)
+            return
+        batch = cast("list[Any]", said)
+        if not batch or not self.revision.batches:
+            self._refuse(side, f"an array, which is no message of {self.revision}", batch)
+        for each in batch:
+            self._hear(side, each)
+
+    def settle(self, revision: Revision) -> None:
+        """What names no revision is of this one from now on."""
+        self._greeted = True
+        self.revision = revision
 
     def unanswered(self, side: Side) -> list[Id]:
         """The ids of requests of *side* that have no answer yet."""
-        return [number for asker, number in self._open if asker == side]
+        return [
+            number for (asker, _, number), asked in self._open.items() if asker == side and asked
+        ]
+
+    def _hear(self, side: Side, said: Any) -> None:
+        if not isinstance(said, dict):
+            self._refuse(side, "no JSON object", said)
+            return
+        fields = cast("dict[str, Any]", said)
+        if "method" not in fields:
+            self._answer(side, fields)
+            if side not in self.judged and isinstance(fields.get("id"), int | str):
+                self._spoilt.add(fields["id"])
+        elif "id" in fields:
+            self._request(side, fields)
+        else:
+            self._notice(side, fields)
 
     def _request(self, side: Side, fields: dict[str, Any]) -> None:
         method, number = fields["method"], fields["id"]
-        meta = fields.get("params", {}).get("_meta", {})
-        revision = REVISIONS.get(meta.get(PROTOCOL_VERSION), self.revision)
-        if method == INITIALIZE:
-            revision = LEGACY.get(fields["params"]["protocolVersion"], self.revision)
-        if side == "server" and revision.modern:
-            raise Violation(f"server asked {method} of a {revision} client")
-        if (side, number) in self._open:
-            raise Violation(f"{side} used the id {number!r} while it was open")
-        self._open[side, number] = (method, revision)
-        self._check(side, revision, f"{side.title()}Request", fields)
+        params = _object(fields.get("params"))
+        meta = _object(params.get("_meta"))
+        revision = self._unnamed()
+        if PROTOCOL_VERSION in meta:
+            revision = _revision(meta[PROTOCOL_VERSION], LATEST_MODERN)
+            self._met = True
+        elif method == INITIALIZE:
+            # A handshake is legacy, whatever it names.
+            revision = settle(str(params.get("protocolVersion")))
+        if side in self.judged:
+            if side == "server" and revision.modern:
+                raise Violation(f"server asked {method} of a {revision} client")
+            if self._find(side, number):
+                raise Violation(f"{side} used the id {number!r} while it was open")
+            self._check(side, revision, f"{side.title()}Request", fields)
+        if isinstance(number, int | str):
+            asked = _Asked(method if isinstance(method, str) else "", revision)
+            self._open.setdefault((side, type(number), number), []).append(asked)
+
+    def _notice(self, side: Side, fields: dict[str, Any]) -> None:
+        if side not in self.judged:
+            return
+        named = SUBSCRIPTION_ID in _object(_object(fields.get("params")).get("_meta"))
+        revision = LATEST_MODERN if named else self._unnamed()
+        kind = f"{side.title()}Notification"
+        # Notifications of the modern era rarely name it.
+        if not self._met or self._validate(LATEST_MODERN.name, kind, fields) is not None:
+            self._check(side, revision, kind, fields)
 
     def _answer(self, side: Side, fields: dict[str, Any]) -> None:
-        asker: Side = "client" if side == "server" else "server"
-        if "error" in fields and "id" not in fields:
+        number = fields.get("id")
+        failed = "error" in fields
+        judged = side in self.judged
+        if failed and number is None:
             # The early schemas want an id even where there was none to read.
-            self._check(side, self.revision, _ERROR[self.revision.name], {**fields, "id": 0})
+            if judged and "id" not in fields:
+                self._check(side, self.revision, _ERROR[self.revision.name], {**fields, "id": 0})
+            elif judged:
+                raise Violation(f"{side} answered with an id of null: {fields}")
             return
-        asked = self._open.pop((asker, fields.get("id", "")), None)
-        if asked is None:
-            raise Violation(f"{side} answered what nobody asked: {fields}")
-        method, revision = asked
-        if "error" in fields:
-            self._check(side, revision, _ERROR[revision.name], fields)
-            return
-        self._check(side, revision, _RESPONSE[revision.name], fields)
-        self._result(side, method, revision, fields["result"])
+        asker: Side = "client" if side == "server" else "server"
+        found = self._find(asker, number)
+        if judged and not failed:
+            self._success(side, fields, found)
+        else:
+            # Of two under one id the later one is refused.
+            asked = found.pop() if found else None
+            revision = asked.revision if asked is not None else self._unnamed()
+            if judged and (asked is not None or number in self._spoilt):
+                self._check(side, revision, _ERROR[revision.name], fields)
+            elif judged:
+                raise Violation(f"{side} answered what nobody asked: {fields}")
+            elif asked is not None and asked.method == INITIALIZE and not failed:
+                self._greet(_object(fields.get("result")))
 
-    def _result(self, side: Side, method: str, revision: Revision, result: dict[str, Any]) -> None:
+    def _success(self, side: Side, fields: dict[str, Any], found: list[_Asked]) -> None:
+        """Hold a result against the request it is to, or against each that it may be to."""
+        complaint = Violation(f"{side} answered what nobody asked: {fields}")
+        for index, asked in enumerate(found):
+            try:
+                self._check(side, asked.revision, _RESPONSE[asked.revision.name], fields)
+                self._result(side, asked, fields["result"])
+            except Violation as violation:
+                complaint = violation
+            else:
+                del found[index]
+                return
+        del found[:1]
+        raise complaint
+
+    def _result(self, side: Side, asked: _Asked, result: dict[str, Any]) -> None:
+        method, revision = asked.method, asked.revision
+        row = BY_NAME.get(method)
+        if row is None:
+            raise Violation(f"{side} answered {method!r}, which is no method, with {result}")
+        kind = row.result
         if method == INITIALIZE:
-            self.revision = LEGACY[result["protocolVersion"]]
-        kind = BY_NAME[method].result
-        if result.get("resultType") == "input_required":
+            self._greet(result)
+            revision = self.revision
+        elif revision.modern and result.get("resultType") == "input_required":
             kind = InputRequired
         self._check(side, revision, _RESULT.get(kind, kind.__name__), result)
         meta = result.get("_meta", {})
@@ -120,7 +215,31 @@ class Wiretap:
         if not revision.modern and (strange or SERVER_INFO in meta):
             raise Violation(f"the result of {method} has what {revision} does not know: {result}")
 
+    def _greet(self, greeting: dict[str, Any]) -> None:
+        self.settle(_revision(greeting.get("protocolVersion"), self.revision))
+
+    def _unnamed(self) -> Revision:
+        """The revision of a message that names none."""
+        return LATEST_MODERN if self._met and not self._greeted else self.revision
+
+    def _find(self, asker: Side, number: Any) -> list[_Asked]:
+        # Under its type too: to a dictionary True is 1.
+        hashable = isinstance(number, int | str)
+        return self._open.get((asker, type(number), number), []) if hashable else []
+
+    def _refuse(self, side: Side, what: str, said: Any) -> None:
+        if side in self.judged:
+            raise Violation(f"{side} sent {what}: {said!r}")
+
     def _check(self, side: Side, revision: Revision, definition: str, value: Any) -> None:
         complaint = self._validate(revision.name, definition, value)
         if complaint is not None:
             raise Violation(f"{side} sent no {definition} of {revision}: {complaint}\n{value}")
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _revision(name: Any, otherwise: Revision) -> Revision:
+    return REVISIONS.get(name, otherwise) if isinstance(name, str) else otherwise
