@@ -71,6 +71,11 @@ if __name__ == "__main__":
     )
     if "http" in words:
         app = App(kitchen)
-        run_in_fast_loop(serve_http(app, "127.0.0.1", 0, lambda port: print(port, flush=True)))
+
+        def ready(port: int) -> None:
+            sys.stdout.write(f"{port}\n")
+            sys.stdout.flush()
+
+        run_in_fast_loop(serve_http(app, "127.0.0.1", 0, ready))
     else:
         run(kitchen)
