@@ -30,9 +30,9 @@ from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.outgoing import Outgoing
 from interlock.protocol.session import Envelope, Session
 from interlock.testing.wiretap import Wiretap
-from interlock.transport.http import client as room
+from interlock.transport.http import incoming, resuming
 from interlock.transport.http.asgi import App
-from interlock.transport.http.client import HttpLink
+from interlock.transport.http.client import HttpLink, SessionForgotten
 from interlock.transport.http.engine import Request
 from interlock.wire import sse
 from interlock.wire.inputs import ListRootsResult, Root
@@ -341,10 +341,13 @@ def failed(number: Any = ...) -> bytes:
 
 @asynccontextmanager
 async def odd(
-    revision: Revision, *script: Any, on_notice: Callable[[str, Raw], None] | None = None
+    revision: Revision,
+    *script: Any,
+    on_notice: Callable[[str, Raw], None] | None = None,
+    dispatch: Dispatch | None = None,
 ) -> AsyncGenerator[tuple[HttpLink, Odd]]:
     engine = Odd(*script)
-    link = HttpLink(URL, engine, home(), on_notice=on_notice)
+    link = HttpLink(URL, engine, dispatch or home(), on_notice=on_notice)
     session = Session()
     session.open(InitializeParams(protocol_version=revision.name, capabilities=CAN, client_info=ME))
     link.settle(Outgoing(Envelope(revision, ME, CAN)), None if revision.modern else session)
@@ -445,7 +448,7 @@ async def test_a_redirect_is_named_and_not_followed():
 
 
 async def test_an_event_that_is_too_long_is_survived_and_explained(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(room, "MESSAGE_LIMIT", 200)
+    monkeypatch.setattr(resuming, "MESSAGE_LIMIT", 200)
     long = sse.event(b"x" * 300)
     found = await outcome(OddResponse(200, STREAM, long + sse.event(OK)))
     assert bytes(found.body) == b'{"content":[]}'
@@ -501,10 +504,10 @@ async def test_a_legacy_server_may_take_its_question_back():
             await ended.wait()
             yield sse.event(OK)
 
-    async with odd(LATEST_LEGACY, Paused(200, STREAM)) as (link, engine):
-        desk = Desk()
-        desk.handle = slow
-        link._dispatch = Dispatch(desk)  # pyright: ignore[reportPrivateUsage]
+    desk = Desk()
+    desk.handle = slow
+    paused = Paused(200, STREAM)
+    async with odd(LATEST_LEGACY, paused, dispatch=Dispatch(desk)) as (link, engine):
         await soon(link.handle(call(link)))
         assert len(engine.requests) == 1
 
@@ -539,9 +542,96 @@ async def test_resuming_without_anything_new_ends():
         return OddResponse(200, STREAM)
 
     first = OddResponse(200, STREAM, sse.event(b"", id="a-1", retry=0))
+    busy = OddResponse(503, JSON, b"{}")
+    with pytest.raises(ConnectionLost, match="ended before"):
+        await outcome(first, nothing(), busy, nothing(), revision=LATEST_LEGACY)
+
+
+async def test_a_stream_that_cannot_be_resumed_is_asked_for_once():
+    first = OddResponse(200, STREAM, sse.event(b"", id="a-1", retry=0))
     refused = OddResponse(405, JSON, b"{}")
     with pytest.raises(ConnectionLost, match="ended before"):
-        await outcome(first, nothing(), refused, nothing(), revision=LATEST_LEGACY)
+        await outcome(first, refused, revision=LATEST_LEGACY)
+
+
+async def test_a_server_that_polls_is_asked_again_as_long_as_it_says_so():
+    """2025-11-25 § Transports (SEP-1699): closing after a priming event is not failing."""
+
+    def polls(retry: int = 0) -> OddResponse:
+        return OddResponse(200, STREAM, sse.event(b"", id="a-1", retry=retry))
+
+    def alive() -> OddResponse:
+        return OddResponse(200, STREAM, sse.comment("alive"))
+
+    script = [polls(), *(polls() for _ in range(10)), *(alive() for _ in range(10))]
+    found = await outcome(*script, OddResponse(200, STREAM, sse.event(OK)), revision=LATEST_LEGACY)
+    assert bytes(found.body) == b'{"content":[]}'
+
+
+async def test_polling_ends_with_the_patience_of_the_call():
+    script = [OddResponse(200, STREAM, sse.event(b"", id="a-1", retry=0)) for _ in range(1000)]
+    async with odd(LATEST_LEGACY, *script) as (link, engine):
+        with pytest.raises(TimedOut, match=r"0\.1 s without progress"):
+            await soon(link.handle(call(link, patience=0.1)))
+        with pytest.raises(TimedOut, match="deadline"):
+            await soon(link.handle(call(link, deadline=asyncio.get_running_loop().time() + 0.1)))
+        assert len(engine.requests) < 100
+
+
+async def test_an_outage_while_resuming_is_survived():
+    script = (
+        OddResponse(200, STREAM, sse.event(b"", id="a-1", retry=1)),
+        ConnectFailed("restarting"),
+        OddResponse(200, STREAM, sse.event(OK, id="a-2")),
+    )
+    async with odd(LATEST_LEGACY, *script) as (link, _):
+        assert bytes((await soon(link.handle(call(link)))).body) == b'{"content":[]}'
+
+
+async def test_an_empty_id_says_that_there_is_nothing_to_resume_after():
+    stream = sse.event(b"", id="a-1", retry=0) + b"id:\ndata:\n\n"
+    with pytest.raises(ConnectionLost, match="ended before"):
+        await outcome(OddResponse(200, STREAM, stream), revision=LATEST_LEGACY)
+
+
+async def test_resuming_carries_the_session_and_the_version():
+    script = (
+        OddResponse(200, STREAM, sse.event(b"", id="a-1", retry=0)),
+        OddResponse(200, STREAM, sse.event(OK)),
+        OddResponse(204, ""),
+    )
+    async with odd(LATEST_LEGACY, *script) as (link, engine):
+        link.keep_session("s-1")
+        await soon(link.handle(call(link)))
+        sent = engine.requests[1].headers
+        assert (sent["mcp-session-id"], sent["mcp-protocol-version"]) == ("s-1", "2025-11-25")
+        assert sent["accept"] == "text/event-stream"
+
+
+async def test_a_session_that_is_gone_when_its_stream_is_resumed_had_taken_the_call():
+    """Whoever calls must know: a 404 to the call itself means that it may be sent again."""
+    primed = OddResponse(200, STREAM, sse.event(b"", id="a-1", retry=0))
+    for script, taken in ((OddResponse(404, ""),), False), ((primed, OddResponse(404, "")), True):
+        async with odd(LATEST_LEGACY, *script) as (link, _):
+            link.keep_session("s")
+            with pytest.raises(SessionForgotten) as caught:
+                await soon(link.handle(call(link)))
+            assert caught.value.taken == taken
+            assert isinstance(await soon(link.wait_lost()), SessionForgotten)
+
+
+async def test_a_link_that_retires_closes_once_its_calls_have_ended():
+    latch = Latch()
+    async with linked(LATEST_LEGACY, latch=latch) as (link, engine):
+        held = asyncio.create_task(link.handle(call(link, "latch")))
+        await soon(latch.reached.wait())
+        retiring = asyncio.create_task(link.retire())
+        await asyncio.sleep(0)
+        assert not engine.closed
+        latch.go.set()
+        assert text_of(await soon(held)) == "let go"
+        await soon(retiring)
+        assert engine.closed
 
 
 async def test_a_standing_stream_that_ends_is_opened_again_where_it_was():
@@ -587,7 +677,7 @@ async def test_a_standing_stream_whose_session_is_over_loses_the_link():
 
 
 async def test_what_goes_out_in_the_background_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(room, "BACKGROUND_LIMIT", 3)
+    monkeypatch.setattr(incoming, "BACKGROUND_LIMIT", 3)
     async with odd(LATEST_LEGACY) as (link, engine):
         for _ in range(10):
             link.notify("notifications/roots/list_changed", Params())
