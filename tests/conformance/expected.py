@@ -166,8 +166,6 @@ NOT_YET: dict[str, dict[str, str]] = {
     "client-2025-11-25": dict.fromkeys(AUTH_BOTH, NO_AUTH),
     "client-2026-07-28": {
         **dict.fromkeys({**AUTH_BOTH, **AUTH_MODERN}, NO_AUTH),
-        "http-custom-headers": "arguments are not sent as Mcp-Param headers",
-        "http-invalid-tool-headers": "tools with an unusable x-mcp-header are not left out",
         "sep-2322-client-request-state": "the client does not answer input_required",
     },
 }
