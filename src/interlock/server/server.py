@@ -57,7 +57,10 @@ class Server:
     cuts lists into pages. *cache* is what clients are told about keeping lists and reads; the
     default is to keep nothing. *keyring* seals what travels through clients: workers that serve one
     endpoint need the same secrets, by default those in `INTERLOCK_KEYS`. At most *parked* calls wait
-    for what they asked modern clients, each for *parked_seconds*. A server may be changed while it runs: clients are told.
+    for what they asked modern clients, each for *parked_seconds*.
+
+    A server may be changed while it runs: clients are told, of the kinds that it had when they
+    came. *offers* names kinds ("tools", "resources", "prompts") that it will have later.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Server:
         lifespan: Factory | None = None,
         page_size: int | None = None,
         cache: CacheHints = UNCACHED,
+        offers: Iterable[Kind] = (),
         workers: int = WORKERS,
         keyring: Keyring | None = None,
         parked: int = LIMIT,
@@ -86,7 +90,8 @@ class Server:
             icons=list(icons) if icons else None,
         )
         self.instructions = instructions
-        self.subscriptions = Subscriptions()
+        self._offers: set[Kind] = set(offers)
+        self.subscriptions = Subscriptions(lambda: self._offers)
         self._cache = cache
         self._threads = Threads(workers)
         self._keyring = keyring if keyring is not None else from_environment()
@@ -94,13 +99,11 @@ class Server:
         self._lifespan = Lifespan(lifespan)
 
         def shelf(member: str, noun: str, kind: Kind) -> Shelf[Any]:
-            return Shelf(
-                member,
-                noun,
-                page_size=page_size,
-                hints=cache,
-                changed=lambda: self.subscriptions.changed(kind),
-            )
+            def changed() -> None:
+                self._offers.add(kind)  # And for good: who came while there was one may rely on it.
+                self.subscriptions.changed(kind)
+
+            return Shelf(member, noun, page_size=page_size, hints=cache, changed=changed)
 
         self.tools = Tools(
             shelf("tools", "tool", "tools"), self._context, self._threads, self._parking
@@ -306,13 +309,15 @@ class Server:
     @property
     def capabilities(self) -> ServerCapabilities:
         """What the server offers at this moment."""
-        resources = len(self.resources.resources) + len(self.resources.templates)
+        offers = self._offers
         return ServerCapabilities(
-            tools=ListCapability(list_changed=True) if len(self.tools.shelf) else None,
+            tools=ListCapability(list_changed=True) if "tools" in offers else None,
             resources=(
-                ResourcesCapability(subscribe=True, list_changed=True) if resources else None
+                ResourcesCapability(subscribe=True, list_changed=True)
+                if "resources" in offers
+                else None
             ),
-            prompts=ListCapability(list_changed=True) if len(self.prompts.shelf) else None,
+            prompts=ListCapability(list_changed=True) if "prompts" in offers else None,
             completions={} if len(self.completions) else None,
             logging={},
         )

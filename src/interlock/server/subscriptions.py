@@ -1,18 +1,22 @@
 """Who wants to hear of changes, in both eras: said once, heard by all.
 
 Modern clients hold a `subscriptions/listen` call open; legacy ones hear of list changes on their
-session's standing outlet, and of resources they subscribed to.
+session's standing outlet, and of resources they subscribed to. What changes several times before
+it is told is told once, and always after the last time: everyone has a list of what is *due* to
+them, which only ever grows by what they watch and empties as fast as they read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import Final, TypeVar
+import itertools
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final, Protocol, TypeAlias, TypeVar
 
-from interlock.errors import INVALID_REQUEST, RpcError
-from interlock.protocol.call import Call
+from interlock.errors import INVALID_PARAMS, INVALID_REQUEST, RpcError
+from interlock.protocol.call import LOCAL, Call, Principal
+from interlock.protocol.outlet import Outlet
 from interlock.protocol.session import Session
 from interlock.wire.meta import SUBSCRIPTION_ID, EmptyResult, Id
 from interlock.wire.notices import (
@@ -25,62 +29,155 @@ from interlock.wire.notices import (
     Kind,
     ListenParams,
     ListenResult,
+    Notice,
     UpdatedNotice,
 )
 from interlock.wire.resources import SubscribeParams
 
-T = TypeVar("T")
-
 LISTENERS: Final = 10_000
+EACH: Final = 1_000
+"""The most listeners a service keeps, and the most of one principal that was authenticated."""
 URIS: Final = 1_000
-"""The most listeners a server keeps, and the most resources one of them may watch."""
+ALL_URIS: Final = 100_000
+URI_LENGTH: Final = 2_048
+"""The most resources one listener may watch, and all together; the most characters of a URI."""
+PAUSE: Final = 0.05
+"""Seconds between two rounds of telling: a first change is told at once, what follows together."""
+
+KINDS: Final[tuple[Kind, ...]] = ("tools", "prompts", "resources")
+
+T = TypeVar("T")
+Tell: TypeAlias = Callable[[str, str, Notice], None]
+"""Sends a listener a notice of a method, in place of one with the same key that is still due."""
 
 
-class _Listener:
-    """One open `subscriptions/listen`."""
+class Follow(Protocol):
+    """What lets a listener hear of tasks too (`taskIds`)."""
 
-    __slots__ = ("call", "done", "filter", "meta", "uris")
+    async def __call__(
+        self, call: Call, ids: Sequence[str], tell: Tell
+    ) -> tuple[list[str], Callable[[], None]]:
+        """The ids that will be told of, and what to call when the listener leaves.
 
-    def __init__(self, call: Call, filter: Filter, done: asyncio.Future[None]) -> None:
-        self.call = call
-        self.filter = filter
-        self.uris = frozenset(filter.resource_subscriptions or ())
-        self.meta: dict[str, Id] = {SUBSCRIPTION_ID: call.id}
-        self.done = done
+        Raises `RpcError` to refuse the whole subscription.
+        """
+        ...
 
-    def wants(self, kind: Kind) -> bool:
-        return {
-            "tools": self.filter.tools_list_changed,
-            "prompts": self.filter.prompts_list_changed,
-            "resources": self.filter.resources_list_changed,
-        }[kind]
+
+class _Ear:
+    """One who hears: a legacy session, or an open `subscriptions/listen`, which has an *id*."""
+
+    __slots__ = ("due", "id", "kinds", "outlet", "principal", "silent", "telling", "uris")
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        kinds: frozenset[Kind],
+        uris: set[str] | frozenset[str],
+        id: Id | None = None,
+        principal: Principal | None = None,
+    ) -> None:
+        self.outlet = outlet
+        self.kinds = kinds
+        self.uris = uris
+        self.id = id
+        self.principal = principal
+        # The acknowledgement is the first message of a subscription (2026-07-28 § Subscriptions).
+        self.silent = id is not None
+        self.due: dict[tuple[str, str], Notice] | None = None
+        self.telling: asyncio.Task[None] | None = None
+
+    def acknowledged(self) -> None:
+        self.silent = False
+        self.tell()
+
+    def hear(self, method: str, key: str, notice: Notice) -> None:
+        self.owe(method, key, notice)
+        self.tell()
+
+    def owe(self, method: str, key: str, notice: Notice) -> None:
+        """Have *notice* told, in place of one of the same method and key that still is due."""
+        if self.id is not None:
+            notice.meta = {**(notice.meta or {}), SUBSCRIPTION_ID: self.id}
+        if self.due is None:
+            self.due = {}
+        self.due[method, key] = notice
+
+    def tell(self) -> None:
+        """Send what is due: at once if there is room for it, else as soon as there is."""
+        if self.silent or self.telling is not None or not self.due:
+            return
+        # One step of draining tells whether there is: nearly always, and then no task is needed.
+        draining = self.outlet.drain()
+        try:
+            draining.send(None)
+        except StopIteration:
+            self._send()
+        else:
+            draining.close()
+            self.telling = asyncio.create_task(self._tell())
+
+    def leave(self) -> None:
+        self.due = None
+        if self.telling is not None:
+            self.telling.cancel()
+
+    async def _tell(self) -> None:
+        try:
+            while self.due:
+                await self.outlet.drain()
+                self._send()
+        finally:
+            self.telling = None
+
+    def _send(self) -> None:
+        due, self.due = self.due, None
+        for (method, _), notice in (due or {}).items():
+            self.outlet.notify(method, notice)
 
 
 class Subscriptions:
     """Everyone who listens to one service.
 
-    `changed` and `updated` may be called from any thread; the rest belongs to the event loop.
+    *offered* gives the kinds that the service has at a moment: nobody hears of others. *pause* is
+    how many seconds pass between two rounds of telling. `changed` and `updated` may be called from
+    any thread; the rest belongs to the event loop.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, offered: Callable[[], Iterable[Kind]] = lambda: KINDS, *, pause: float = PAUSE
+    ) -> None:
+        self.on_watch: Callable[[str, bool], None] = lambda uri, watched: None
+        """Called when somebody begins to watch a resource that nobody watched, and with False when
+        nobody does any more: for whoever has to watch it elsewhere."""
+        self.follow: Follow | None = None
+        """Set by whoever has tasks to tell of."""
+        self._offered = offered
+        self._pause = pause
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listeners: dict[int, _Listener] = {}
-        self._sessions: dict[int, Session] = {}
-        self._watching: dict[int, set[str]] = {}
+        self._listeners: dict[_Ear, asyncio.Future[None]] = {}
+        self._sessions: dict[int, _Ear] = {}
+        self._watched: dict[str, int] = {}
+        self._watching = 0
+        self._kinds: dict[Kind, None] = {}
+        self._uris: dict[str, None] = {}
+        self._round: asyncio.Handle | None = None
+        self._again_at = 0.0
 
     def __len__(self) -> int:
         return len(self._listeners) + len(self._sessions)
+
+    # Who hears.
 
     def attach(self, session: Session) -> None:
         """Tell a legacy *session* of changes until it closes."""
         self._loop = asyncio.get_running_loop()
         key = id(session)
-        self._sessions[key] = session
-        self._watching[key] = set()
+        ear = self._sessions[key] = _Ear(session.standing, frozenset(self._offered()), set())
 
         def leave() -> None:
             self._sessions.pop(key, None)
-            self._watching.pop(key, None)
+            self._forget(ear)
 
         session.on_close(leave)
 
@@ -88,60 +185,79 @@ class Subscriptions:
         """Answer `subscriptions/listen`: acknowledge, then stay until one side ends it."""
         params = call.params
         assert isinstance(params, ListenParams)
-        wanted = params.notifications
-        if len(self._listeners) >= LISTENERS:
-            raise RpcError(INVALID_REQUEST, f"More than {LISTENERS} subscriptions; try later")
-        if len(wanted.resource_subscriptions or ()) > URIS:
-            raise RpcError(INVALID_REQUEST, f"A subscription can watch {URIS} resources at most")
-        self._loop = asyncio.get_running_loop()
-        listener = _Listener(call, wanted, self._loop.create_future())
-        call.outlet.notify(
-            ACKNOWLEDGED, AcknowledgedNotice(notifications=wanted, meta=dict(listener.meta))
+        loop = self._loop = asyncio.get_running_loop()
+        honoured = self._honour(params.notifications)
+        ear = _Ear(
+            call.outlet,
+            _kinds(honoured),
+            frozenset(honoured.resource_subscriptions or ()),
+            call.id,
+            call.principal,
         )
-        self._listeners[id(listener)] = listener
+        self._admit(ear)
+        # It counts from here on, so that what is awaited below leaves no gap in the bounds.
+        done = self._listeners[ear] = loop.create_future()
+        self._watch(ear.uris)
+        stop: Callable[[], None] | None = None
         try:
-            await listener.done
+            if params.notifications.task_ids is not None and self.follow is not None:
+                honoured.task_ids, stop = await self.follow(
+                    call, params.notifications.task_ids, ear.hear
+                )
+            call.outlet.notify(
+                ACKNOWLEDGED,
+                AcknowledgedNotice(notifications=honoured, meta={SUBSCRIPTION_ID: call.id}),
+            )
+            ear.acknowledged()
+            await done
         finally:
-            del self._listeners[id(listener)]
-        return ListenResult(meta=dict(listener.meta))
+            if stop is not None:
+                stop()
+            del self._listeners[ear]
+            self._forget(ear)
+        return ListenResult(meta={SUBSCRIPTION_ID: call.id})
 
     async def subscribe(self, call: Call) -> EmptyResult:
         """Answer legacy `resources/subscribe`."""
-        uris = self._uris(call)
-        if len(uris) >= URIS:
-            raise RpcError(INVALID_REQUEST, f"A session can watch {URIS} resources at most")
+        ear = self._ear(call)
         assert isinstance(call.params, SubscribeParams)
-        uris.add(call.params.uri)
+        uri = call.params.uri
+        if uri not in ear.uris:
+            self._check([uri], len(ear.uris) + 1)
+            ear.uris |= {uri}
+            self._watch([uri])
         return EmptyResult()
 
     async def unsubscribe(self, call: Call) -> EmptyResult:
         """Answer legacy `resources/unsubscribe`; of what was not subscribed it is no error."""
+        ear = self._ear(call)
         assert isinstance(call.params, SubscribeParams)
-        self._uris(call).discard(call.params.uri)
+        uri = call.params.uri
+        if uri in ear.uris:
+            ear.uris -= {uri}
+            self._unwatch([uri])
         return EmptyResult()
+
+    def end(self, principal: Principal | None = None) -> None:
+        """End open subscriptions with their results: all, as a server that stops should, or those
+        of a *principal* that may hear no more.
+        """
+        for ear, done in list(self._listeners.items()):
+            if not done.done() and principal in (None, ear.principal):
+                done.set_result(None)
+
+    # What they hear.
 
     def changed(self, kind: Kind) -> None:
         """Tell everyone who wants to know that a list is not what it was."""
-        self._soon(self._changed, kind)
+        self._soon(self._note_kind, kind)
 
     def updated(self, uri: str) -> None:
         """Tell everyone who watches the resource that its contents changed."""
-        self._soon(self._updated, uri)
+        self._soon(self._note_uri, uri)
 
-    def end(self) -> None:
-        """End every open subscription with its result, as a server that stops should."""
-        for listener in list(self._listeners.values()):
-            if not listener.done.done():
-                listener.done.set_result(None)
-
-    def _uris(self, call: Call) -> set[str]:
-        key = id(call.session)
-        if key not in self._watching:
-            raise RpcError(INVALID_REQUEST, "There is no session to subscribe in")
-        return self._watching[key]
-
-    def _soon(self, tell: Callable[[T], None], what: T) -> None:
-        """Tell at once from the loop's own thread; from a sync handler's, let the loop do it."""
+    def _soon(self, note: Callable[[T], None], what: T) -> None:
+        """Note it at once in the loop's own thread; from a sync handler's, let the loop do it."""
         if self._loop is None or not len(self):
             return
         try:
@@ -149,24 +265,111 @@ class Subscriptions:
         except RuntimeError:
             here = None
         if here is self._loop:
-            tell(what)
+            note(what)
             return
         with contextlib.suppress(RuntimeError):  # The loop was closed, and its listeners with it.
-            self._loop.call_soon_threadsafe(tell, what)
+            self._loop.call_soon_threadsafe(note, what)
 
-    def _changed(self, kind: Kind) -> None:
-        method = LIST_CHANGED[kind]
-        for session in list(self._sessions.values()):
-            session.standing.notify(method, ChangedNotice())
-        for listener in list(self._listeners.values()):
-            if listener.wants(kind):
-                listener.call.outlet.notify(method, ChangedNotice(meta=dict(listener.meta)))
+    def _note_kind(self, kind: Kind) -> None:
+        self._kinds[kind] = None
+        self._begin_round()
 
-    def _updated(self, uri: str) -> None:
-        for key, session in list(self._sessions.items()):
-            if uri in self._watching[key]:
-                session.standing.notify(RESOURCE_UPDATED, UpdatedNotice(uri=uri))
-        for listener in list(self._listeners.values()):
-            if uri in listener.uris:
-                notice = UpdatedNotice(uri=uri, meta=dict(listener.meta))
-                listener.call.outlet.notify(RESOURCE_UPDATED, notice)
+    def _note_uri(self, uri: str) -> None:
+        if uri in self._watched:
+            self._uris[uri] = None
+            self._begin_round()
+
+    def _begin_round(self) -> None:
+        if self._round is None and self._loop is not None:
+            # Never in this very step: whoever changes one thing often changes more.
+            wait = self._again_at - self._loop.time()
+            tell = self._tell_round
+            self._round = (
+                self._loop.call_later(wait, tell) if wait > 0 else self._loop.call_soon(tell)
+            )
+
+    def _tell_round(self) -> None:
+        assert self._loop is not None
+        self._round = None
+        self._again_at = self._loop.time() + self._pause
+        kinds, self._kinds = self._kinds, {}
+        uris, self._uris = self._uris, {}
+        for ear in [*self._sessions.values(), *self._listeners]:
+            for kind in kinds:
+                if kind in ear.kinds:
+                    ear.owe(LIST_CHANGED[kind], "", ChangedNotice())
+            for uri in uris:
+                if uri in ear.uris:
+                    ear.owe(RESOURCE_UPDATED, uri, UpdatedNotice(uri=uri))
+            ear.tell()
+
+    # The bounds.
+
+    def _honour(self, wanted: Filter) -> Filter:
+        """What of a filter is acknowledged: the kinds there are, each resource once."""
+        offered = frozenset(self._offered())
+        uris = list(dict.fromkeys(wanted.resource_subscriptions or ()))
+        self._check(uris, len(uris))
+        return Filter(
+            tools_list_changed=wanted.tools_list_changed and "tools" in offered,
+            prompts_list_changed=wanted.prompts_list_changed and "prompts" in offered,
+            resources_list_changed=wanted.resources_list_changed and "resources" in offered,
+            resource_subscriptions=uris if uris and "resources" in offered else None,
+        )
+
+    def _check(self, more: Collection[str], together: int) -> None:
+        """Raise unless *more* resources may be watched, by one who then watches *together*."""
+        if together > URIS:
+            raise RpcError(INVALID_REQUEST, f"Nobody can watch more than {URIS} resources at once")
+        if self._watching + len(more) > ALL_URIS:
+            raise RpcError(INVALID_REQUEST, "Too many resources are watched here; try later")
+        if any(len(uri) > URI_LENGTH for uri in more):
+            raise RpcError(INVALID_PARAMS, f"A URI to watch has {URI_LENGTH} characters at most")
+
+    def _admit(self, ear: _Ear) -> None:
+        if len(self._listeners) >= LISTENERS:
+            raise RpcError(INVALID_REQUEST, "Too many subscriptions are open here; try later")
+        # Whoever was not authenticated shares a principal with everyone else who was not.
+        if ear.principal != LOCAL:
+            mine = sum(other.principal == ear.principal for other in self._listeners)
+            if mine >= EACH:
+                raise RpcError(INVALID_REQUEST, f"You have {mine} subscriptions open; end some")
+
+    def _watch(self, uris: Iterable[str]) -> None:
+        for uri in uris:
+            self._watching += 1
+            count = self._watched[uri] = self._watched.get(uri, 0) + 1
+            if count == 1:
+                self.on_watch(uri, True)
+
+    def _unwatch(self, uris: Iterable[str]) -> None:
+        for uri in uris:
+            self._watching -= 1
+            self._watched[uri] -= 1
+            if not self._watched[uri]:
+                del self._watched[uri]
+                self.on_watch(uri, False)
+
+    def _forget(self, ear: _Ear) -> None:
+        ear.leave()
+        self._unwatch(ear.uris)
+        ear.uris = frozenset()
+
+    def _ear(self, call: Call) -> _Ear:
+        ear = self._sessions.get(id(call.session))
+        if ear is None:
+            raise RpcError(INVALID_REQUEST, "There is no session to subscribe in")
+        return ear
+
+
+def _kinds(filter: Filter) -> frozenset[Kind]:
+    return _SETS[
+        filter.tools_list_changed, filter.prompts_list_changed, filter.resources_list_changed
+    ]
+
+
+# Shared, because a set by itself is a good part of what an idle listener weighs.
+_SETS: Final = {
+    wanted: frozenset(itertools.compress(KINDS, wanted))
+    for wanted in itertools.product((False, True), repeat=3)
+}

@@ -74,6 +74,8 @@ class Filter(Wire):
     prompts_list_changed: bool = False
     resources_list_changed: bool = False
     resource_subscriptions: list[str] | None = None
+    task_ids: list[str] | None = None
+    """Of the extension io.modelcontextprotocol/tasks."""
 
 
 class ListenParams(Params):
