@@ -369,7 +369,7 @@ def _kinds(filter: Filter) -> frozenset[Kind]:
 
 
 # Shared, because a set by itself is a good part of what an idle listener weighs.
-_SETS: Final = {
-    wanted: frozenset(itertools.compress(KINDS, wanted))
+_SETS: Final[dict[tuple[bool, ...], frozenset[Kind]]] = {
+    wanted: frozenset(kind for kind, each in zip(KINDS, wanted, strict=True) if each)
     for wanted in itertools.product((False, True), repeat=3)
 }
