@@ -452,3 +452,15 @@ async def test_a_handler_may_wait_with_a_limit_across_the_question():
     caller = Caller(server)
     _, state = await caller.asked()
     assert await caller.text(responses={"sure": accept()}, state=state) == "True"
+
+
+async def test_a_form_that_was_filled_in_wrongly_is_asked_for_again():
+    """2026-07-28 § MRTR: what is not what was asked for is not an answer."""
+    caller = Caller(a_server(Counter()))
+    _, state = await caller.asked()
+    questions, state = await caller.asked(responses={"who": accept(name=7)}, state=state)
+    assert list(questions) == ["who"]
+    questions, state = await caller.asked(responses={"who": accept()}, state=state)
+    assert list(questions) == ["who"]
+    questions, _ = await caller.asked(responses={"who": accept(name="Ada")}, state=state)
+    assert list(questions) == ["sure"]

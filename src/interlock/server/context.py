@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar, overload
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Raw
@@ -15,7 +16,7 @@ from interlock.errors import INVALID_PARAMS, MissingCapability, RpcError, UsageE
 from interlock.protocol.call import Call, Principal
 from interlock.protocol.sealing import Keyring, Unsealed, binding, unusable
 from interlock.protocol.session import Envelope
-from interlock.server.forms import Elicited, filled_in, form_of
+from interlock.server.forms import Elicited, complaint, filled_in, form_of
 from interlock.server.forms import check as check_form
 from interlock.wire.content import ResourceContents, Text, ToolOutcome, ToolUse
 from interlock.wire.inputs import (
@@ -185,6 +186,8 @@ class Context:
         if answer.action != "accept":
             return Elicited(answer.action)
         content = answer.content or {}
+        if (wrong := complaint(form, content)) is not None:
+            raise RpcError(INVALID_PARAMS, f"What was filled in does not fit the form: {wrong}")
         try:
             # pyright cannot know that what is no mapping is a type.
             value = content if isinstance(schema, Mapping) else filled_in(schema, content)
@@ -207,6 +210,10 @@ class Context:
         """
         if not url.startswith(("https://", "http://")):
             raise UsageError(f"{url[:80]!r} cannot be visited: an https URL is expected")
+        if "@" in urlsplit(url).netloc:
+            raise UsageError(
+                "The URL of a visit holds a user's name; it must lead to a login itself"
+            )
         self.require(elicitation={"url": {}})
         revision = self.call.envelope.revision
         # Up to 2025-11-25 a visit has an id, by which its end can be told.

@@ -13,7 +13,9 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast
 import msgspec
 from msgspec import Struct
 
-from interlock.errors import UsageError
+from interlock.errors import RegistrationError, UsageError
+from interlock.protocol.schema import BadSchema
+from interlock.protocol.schema import compile as compiled
 from interlock.server.native import NativeOutput
 from interlock.server.shape import DEFINED
 
@@ -40,6 +42,7 @@ _KEPT: Final = frozenset(
 )
 """The keywords that a form's members may have."""
 _PRIMITIVE: Final = frozenset({"string", "number", "integer", "boolean"})
+_FORMATS: Final = frozenset({"email", "uri", "date", "date-time"})
 
 
 class Elicited(Struct, Generic[T], frozen=True):
@@ -63,7 +66,10 @@ def form_of(type_: Any) -> dict[str, Any]:
     if hasattr(type_, "model_json_schema"):
         schema: dict[str, Any] = type_.model_json_schema()
     else:
-        schema = NativeOutput(name, type_).schema
+        try:
+            schema = NativeOutput(name, type_).schema
+        except RegistrationError as error:
+            raise UsageError(f"{name} is no form: {error.__cause__ or error}") from error
     definitions: dict[str, Any] = schema.get("$defs", {})
     properties = {
         member: _flat(inner, definitions) for member, inner in schema.get("properties", {}).items()
@@ -81,12 +87,21 @@ def check(form: Mapping[str, Any], name: str = "the schema of an elicitation") -
     if form.get("type") != "object" or not isinstance(properties, Mapping):
         raise UsageError(f"{name} is no form: an object with properties is expected")
     for member, inner in cast("Mapping[str, Any]", properties).items():
-        kind: Any = inner.get("type") if isinstance(inner, Mapping) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if kind not in _PRIMITIVE and not (kind == "array" and "items" in inner):
+        said = cast("Mapping[str, Any]", inner) if isinstance(inner, Mapping) else {}
+        kind = said.get("type")
+        if kind not in _PRIMITIVE and not (kind == "array" and "items" in said):
             raise UsageError(
                 f"{name} is no form: {member!r} must be a string, a number, an integer, a boolean "
                 f"or a choice of several, not {kind or 'something without a type'}"
             )
+
+
+def complaint(form: Mapping[str, Any], content: Mapping[str, Any] | None) -> str | None:
+    """What is wrong with what was filled in; None if it fits the form."""
+    try:
+        return compiled(form).complaint(dict(content or {}))
+    except BadSchema:
+        return None  # Ours to know, not the client's to suffer.
 
 
 def filled_in(type_: type[T], content: Mapping[str, Any]) -> T:

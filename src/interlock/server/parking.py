@@ -25,9 +25,10 @@ from interlock.errors import INVALID_REQUEST, RpcError
 from interlock.protocol.call import Call
 from interlock.protocol.outlet import SILENT, Outlet
 from interlock.protocol.sealing import Keyring, Unsealed, binding, digest, unusable
+from interlock.server.forms import complaint
 from interlock.server.function import Signature
 from interlock.transport.eager import eagerly
-from interlock.wire.inputs import ASKED, InputRequired
+from interlock.wire.inputs import ASKED, ElicitParams, ElicitResult, InputRequired
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import ClientCapabilities, Result, Wire
 
@@ -42,6 +43,7 @@ ROUNDS: Final = 64
 
 Run = Callable[[Call], Awaitable[Result]]
 
+_elicit: Final = msgspec.json.Decoder(ElicitParams)
 _decoders: Final = {name: msgspec.json.Decoder(type_) for name, type_ in ASKED.items()}
 
 
@@ -106,7 +108,7 @@ class Held:
         data = params if isinstance(params, Raw) else Raw(encode(params))
         name = self._name(method, data, key)
         answer = self.answers.get(name)
-        if answer is not None and fits(method, answer):
+        if answer is not None and fits(method, data, answer):
             return answer
         if len(self.questions) >= QUESTIONS:
             raise RpcError(INVALID_REQUEST, f"More than {QUESTIONS} questions at once")
@@ -160,7 +162,7 @@ class Held:
         """Hand the handler what its client answered; what does not fit is as good as missing."""
         for key, question in list(self.questions.items()):
             answer = responses.get(key)
-            if answer is not None and fits(question.method, answer):
+            if answer is not None and fits(question.method, question.params, answer):
                 self.answers[key] = Raw(bytes(answer))  # Not the whole message that it came in.
                 del self.questions[key]
                 question.answer.set_result(self.answers[key])
@@ -336,13 +338,16 @@ def askable(capabilities: ClientCapabilities) -> bool:
     )
 
 
-def fits(method: str, answer: Raw) -> bool:
-    """Whether *answer* is a result of *method* as far as its type goes."""
+def fits(method: str, params: Raw, answer: Raw) -> bool:
+    """Whether *answer* is one to this question: of its type, and where it is a form, of its form."""
     try:
-        _decoders[method].decode(answer)
+        read = _decoders[method].decode(answer)
+        if not isinstance(read, ElicitResult) or read.action != "accept":
+            return True
+        form = _elicit.decode(params).requested_schema
     except UNREADABLE:
         return False
-    return True
+    return form is None or complaint(form, read.content) is None
 
 
 async def _run(run: Run, call: Call) -> Result:
