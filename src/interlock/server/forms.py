@@ -87,7 +87,9 @@ def check(form: Mapping[str, Any], name: str = "the schema of an elicitation") -
     if form.get("type") != "object" or not isinstance(properties, Mapping):
         raise UsageError(f"{name} is no form: an object with properties is expected")
     for member, inner in cast("Mapping[str, Any]", properties).items():
-        said = cast("Mapping[str, Any]", inner) if isinstance(inner, Mapping) else {}
+        said: Mapping[str, Any] = (
+            cast("Mapping[str, Any]", inner) if isinstance(inner, Mapping) else {}
+        )
         kind = said.get("type")
         if kind not in _PRIMITIVE and not (kind == "array" and "items" in said):
             raise UsageError(
