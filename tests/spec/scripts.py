@@ -60,7 +60,9 @@ class Heard(Struct):
 class Asked:
     """One request of the client, to be answered in whatever way."""
 
-    def __init__(self, heard: Heard, revision: str, write: Write) -> None:
+    def __init__(
+        self, heard: Heard, revision: str, write: Write, response: Response | None = None
+    ) -> None:
         self.heard = heard
         self.id = heard.id
         self.params = heard.params
@@ -70,6 +72,13 @@ class Asked:
         the content type is set here."""
         self._revision = revision
         self._write = write
+        self._response = response
+
+    @property
+    def http(self) -> Response:
+        """The response as HTTP has it, for what no JSON-RPC message says."""
+        assert self._response is not None, "this way has no HTTP"
+        return self._response
 
     async def say(self, method: str, params: Json | None = None) -> None:
         """Send a notification on the way to the answer."""
@@ -100,6 +109,7 @@ class Asked:
 
 
 Write: TypeAlias = Callable[[bytes, int], Awaitable[None]]
+"""Sends a message; the status is that of HTTP."""
 Answer: TypeAlias = Json | Refusal | Callable[[Asked], Awaitable[None]]
 """A result, an error, or what to do instead."""
 
@@ -172,6 +182,10 @@ class Script:
             if heard.method == wanted if isinstance(wanted, str) else wanted(heard):
                 return heard
             index += 1
+
+    async def hears_answer(self, id: Any) -> Json:
+        """The client's answer to a question of ours; waits for it."""
+        return (await self.hears(lambda heard: not heard.method and heard.id == id)).message
 
     def of(self, method: str) -> list[Heard]:
         return [heard for heard in self.heard if heard.method == method]
@@ -265,15 +279,15 @@ class Script:
         headers = {name.lower(): value.strip(" ") for name, value in pairs}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         heard = Heard(json.loads(body) if body else {}, headers, verb)
-        response = _Response(writer)
+        response = Response(writer)
         self.opened += 1
         self._hear(heard)
         if "id" not in heard.message or not heard.method:
             answer = self.answers.get(verb) if verb != "POST" else None
             if answer is None:
-                await response.bare(202 if verb == "POST" else 405)
+                await response.whole(202 if verb == "POST" else 405)
                 return True
-        asked = Asked(heard, self.revision, response.write)
+        asked = Asked(heard, self.revision, response.write, response)
         response.headers = asked.headers
         if heard.method == "initialize":
             asked.headers["mcp-session-id"] = self.session
@@ -299,7 +313,7 @@ class Script:
         await answer(asked)
 
 
-class _Response:
+class Response:
     """One response: JSON if an answer comes first, else a stream."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
@@ -309,23 +323,34 @@ class _Response:
         self._over = False
 
     async def write(self, data: bytes, status: int) -> None:
-        is_answer = b'"method"' not in data and self.headers.get("content-type") is None
-        if not self._streams and is_answer:
-            await self.bare(status, data)
-            return
+        answers = b'"method"' not in data and "content-type" not in self.headers
+        if answers and not self._streams:
+            await self.whole(status, data)
+        else:
+            await self.stream(b"data: " + data + b"\n\n")
+
+    async def whole(self, status: int, body: bytes = b"", kind: str = "application/json") -> None:
+        """The whole response at once."""
+        self._over = True
+        kinds = {"content-type": kind} if body else {}
+        self._head(status, {**kinds, "content-length": str(len(body))})
+        self._writer.write(body)
+        await self._writer.drain()
+
+    async def stream(self, data: bytes) -> None:
+        """A piece of an event stream, as it is."""
         if not self._streams:
             self._streams = True
             kind = self.headers.pop("content-type", "text/event-stream")
             self._head(200, {"content-type": kind, "transfer-encoding": "chunked"})
-        event = data if data.startswith((b":", b"id:", b"retry:", b"event:")) else b"data: " + data
-        await self._chunk(event + b"\n\n")
-
-    async def bare(self, status: int, body: bytes = b"") -> None:
-        self._over = True
-        kind = {"content-type": "application/json"} if body else {}
-        self._head(status, {**kind, "content-length": str(len(body))})
-        self._writer.write(body)
+        if data:
+            self._writer.write(b"%x\r\n%b\r\n" % (len(data), data))
         await self._writer.drain()
+
+    def drop(self) -> None:
+        """Break the connection off."""
+        self._over = self._streams = False
+        self._writer.transport.abort()
 
     async def end(self) -> bool:
         if self._streams:
@@ -337,10 +362,6 @@ class _Response:
         lines = [f"HTTP/1.1 {status} Said"]
         lines += [f"{name}: {value}" for name, value in {**self.headers, **headers}.items()]
         self._writer.write("\r\n".join([*lines, "", ""]).encode())
-
-    async def _chunk(self, data: bytes) -> None:
-        self._writer.write(b"%x\r\n%b\r\n" % (len(data), data))
-        await self._writer.drain()
 
 
 @asynccontextmanager

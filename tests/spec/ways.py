@@ -139,6 +139,12 @@ class Peer(Protocol):
         """Send bytes as they are; everything that comes back for them."""
         ...
 
+    async def bare(
+        self, verb: str, headers: Headers | None = None
+    ) -> tuple[int, Mapping[str, str]]:
+        """Send a request without a body over HTTP; status and headers of the response."""
+        ...
+
     async def listen(self) -> Open:
         """What a legacy server says beside calls: the standing stream, or simply all that comes."""
         ...
@@ -318,6 +324,11 @@ class _Line(_Talk):
         answer = await marker.answer()
         return self.heard.messages[start : self.heard.messages.index(answer.message)]
 
+    async def bare(
+        self, verb: str, headers: Headers | None = None
+    ) -> tuple[int, Mapping[str, str]]:
+        raise AssertionError("pipes have no verbs")
+
     async def listen(self) -> Open:
         return _OnLine(self, None)
 
@@ -435,6 +446,14 @@ class _Posts(_Talk):
         if asked.headers.get("content-type") == "text/event-stream":
             return [json.loads(event.data) for event in sse.Reader().feed(body)]
         return [json.loads(body)] if body else []
+
+    async def bare(
+        self, verb: str, headers: Headers | None = None
+    ) -> tuple[int, Mapping[str, str]]:
+        sent = {} if self.revision == MODERN else self.headers(b"{}")
+        asked = self.host.open(verb, headers={**sent, **(headers or {})})
+        await asked.whole()
+        return asked.status, asked.headers
 
     async def listen(self) -> Open:
         sent = {**self.headers(b"{}"), "accept": "text/event-stream"}
