@@ -46,7 +46,7 @@ from interlock.wire.meta import EmptyResult, Implementation, RawResult, Result, 
 from interlock.wire.methods import DISCOVER, INITIALIZE, LISTEN, PING
 from interlock.wire.notices import Kind
 from interlock.wire.prompts import GetPromptParams
-from interlock.wire.resources import ReadResourceParams
+from interlock.wire.resources import ReadResourceParams, SubscribeParams
 from interlock.wire.tools import CallToolParams
 from interlock.wire.versions import MODERN
 
@@ -81,9 +81,16 @@ class Gateway:
     ) -> None:
         self.info = Implementation(name=name, version=VERSION, title="Interlock gateway")
         self.subscriptions = Subscriptions()
+        self.subscriptions.on_watch = self._watch
         self._warden = Warden()
         self._upstreams = {
-            name: Upstream(entry, warden=self._warden, changed=self._changed, on_event=on_event)
+            name: Upstream(
+                entry,
+                warden=self._warden,
+                changed=self._changed,
+                updated=self._updated,
+                on_event=on_event,
+            )
             for name, entry in config.servers.items()
         }
         self.catalog = Catalog(self._upstreams)
@@ -99,6 +106,8 @@ class Gateway:
             "resources/list": self._list("resources"),
             "resources/templates/list": self._list("templates"),
             "resources/read": self._read,
+            "resources/subscribe": self._subscribe,
+            "resources/unsubscribe": self.subscriptions.unsubscribe,
             "prompts/list": self._list("prompts"),
             "prompts/get": self._get,
             "completion/complete": self._complete,
@@ -260,6 +269,23 @@ class Gateway:
             self.subscriptions.changed(kind)
         return changed
 
+    def _subscribe(self, call: Call) -> Awaitable[Result]:
+        assert isinstance(call.params, SubscribeParams)
+        uri = call.params.uri
+        if self.catalog.uri(uri) is None:
+            raise ResourceNotFound(uri)
+        return self.subscriptions.subscribe(call)
+
+    def _watch(self, uri: str, watched: bool) -> None:
+        found = self.catalog.uri(uri)
+        if found is not None:
+            self._upstreams[found.server].watch(found.name, watched=watched)
+
+    def _updated(self, upstream: Upstream, uri: str) -> None:
+        # Whoever watches it may have found it under its original name, inside a result.
+        self.subscriptions.updated(public_uri(upstream.name, uri))
+        self.subscriptions.updated(uri)
+
     async def _relay_later(
         self, noun: str, find: Callable[[str], Found | None], name: str, call: Call
     ) -> Result:
@@ -291,7 +317,7 @@ class Gateway:
 
 _CAPABILITIES: Final = ServerCapabilities(
     tools=ListCapability(list_changed=True),
-    resources=ResourcesCapability(list_changed=True),
+    resources=ResourcesCapability(subscribe=True, list_changed=True),
     prompts=ListCapability(list_changed=True),
     completions={},
     logging={},

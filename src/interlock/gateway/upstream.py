@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -90,7 +90,8 @@ class Status(Struct, frozen=True):
 class Upstream:
     """One configured server, kept alive.
 
-    *changed* is called when what it offers may have changed, and says which lists did; *on_event*
+    *changed* is called when what it offers may have changed, and says which lists did, *updated*
+    when one of its resources did that is watched; *on_event*
     hears what happens to it: its name, what, and the details.
     """
 
@@ -100,6 +101,7 @@ class Upstream:
         *,
         warden: Warden,
         changed: Callable[[Upstream], set[Kind]],
+        updated: Callable[[Upstream, str], None] = lambda upstream, uri: None,
         on_event: Callable[[str, str, str], None] | None = None,
     ) -> None:
         self.name = entry.name
@@ -112,6 +114,9 @@ class Upstream:
         self._entry = entry
         self._warden = warden
         self._changed = changed
+        self._updated = updated
+        self._watched: dict[str, None] = {}
+        self._rewatch = asyncio.Event()
         self._on_event = on_event
         self._patience = entry.timeout if entry.timeout is not None else CALL_PATIENCE
         self._stderr: deque[str] = deque(maxlen=STDERR_KEPT)
@@ -182,6 +187,14 @@ class Upstream:
         finally:
             del relays[outlet]
 
+    def watch(self, uri: str, *, watched: bool) -> None:
+        """Have *updated* called when a resource changes, or no more, also after a restart."""
+        if watched:
+            self._watched[uri] = None
+        else:
+            self._watched.pop(uri, None)
+        self._rewatch.set()
+
     def status(self, counts: dict[str, int], tokens: int) -> Status:
         supervised = self._supervised
         reason = supervised.reason
@@ -215,6 +228,7 @@ class Upstream:
             desk=RelayDesk(self._relays),
             connect_timeout=START_SECONDS,
             on_change=lambda _: stale.set(),
+            on_update=lambda uri: self._updated(self, uri),
             on_log=self._logged,
             on_stderr=self._stderr.append,
             on_noise=self._noise,
@@ -231,7 +245,10 @@ class Upstream:
         except BaseException:
             await connected.close()
             raise
-        connected.refreshing = asyncio.create_task(self._keep_listed(client, stale))
+        connected.keeping = [
+            asyncio.create_task(self._keep_listed(client, stale)),
+            asyncio.create_task(self._keep_watched(client)),
+        ]
         return connected
 
     async def _keep_listed(self, client: Client, stale: asyncio.Event) -> None:
@@ -246,6 +263,28 @@ class Upstream:
                 continue
             if changed:
                 self._happened(Event(0.0, "changed", ", ".join(sorted(changed))))
+
+    async def _keep_watched(self, client: Client) -> None:
+        """Subscribe to what is watched at the door; all of it, once it is connected again."""
+        subscribed: dict[str, None] = {}
+        for uri in list(self._watched):
+            self._updated(self, uri)  # Nobody knows what happened to it meanwhile.
+        while True:
+            self._rewatch.clear()
+            for uri in [uri for uri in self._watched if uri not in subscribed]:
+                subscribed[uri] = None
+                await self._try(client.subscribe(uri))
+            for uri in [uri for uri in subscribed if uri not in self._watched]:
+                del subscribed[uri]
+                await self._try(client.unsubscribe(uri))
+            await self._rewatch.wait()
+
+    async def _try(self, subscribing: Awaitable[None]) -> None:
+        try:
+            await subscribing
+        except (PeerError, RpcError) as error:
+            # Most servers offer no subscriptions; whoever watches hears nothing then.
+            log.debug("%s: a resource cannot be watched: %s", self.name, error)
 
     async def _list(self, client: Client) -> set[Kind]:
         can = client.capabilities
@@ -353,7 +392,7 @@ class _Connected:
 
     def __init__(self, client: Client) -> None:
         self.link = client.link
-        self.refreshing: asyncio.Task[None] | None = None
+        self.keeping: list[asyncio.Task[None]] = []
         self._client = client
         self._doubted: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
@@ -374,6 +413,6 @@ class _Connected:
             lost.cancel()
 
     async def close(self) -> None:
-        if self.refreshing is not None:
-            self.refreshing.cancel()
+        for task in self.keeping:
+            task.cancel()
         await self._client.close()
