@@ -52,9 +52,22 @@ def test_a_relative_root_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     assert read_root("sub").uri == (tmp_path / "sub").as_uri()
 
 
-def test_a_root_elsewhere_is_refused():
+@pytest.mark.parametrize(
+    "root",
+    [
+        "https://example.com/",
+        Root(uri="https://example.com/"),
+        "file:///srv/../etc",
+        Root(uri="file:///srv/%2e%2e/etc"),
+    ],
+)
+def test_a_root_elsewhere_is_refused(root: str | Root):
     with pytest.raises(ConfigError, match="is no root"):
-        read_root("https://example.com/")
+        read_root(root)
+
+
+def test_the_way_up_is_followed_before_a_root_is_told():
+    assert read_root("/srv/a/../b").uri == "file:///srv/b"
 
 
 SCHEMA: dict[str, Any] = {

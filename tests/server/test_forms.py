@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import uuid
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -100,3 +101,26 @@ def test_a_complaint_says_what_is_wrong():
     form = form_of(Typed)
     assert complaint(form, {"name": "Ada"}) is None
     assert "name" in (complaint(form, {}) or "")
+
+
+def test_a_secret_has_no_place_in_a_form():
+    """2025-11-25 § Elicitation: a server MUST NOT ask for secrets this way."""
+
+    class Login(pydantic.BaseModel):
+        password: pydantic.SecretStr
+
+    for form in (
+        lambda: form_of(Login),
+        lambda: check(
+            {"type": "object", "properties": {"p": {"type": "string", "format": "password"}}}
+        ),
+    ):
+        with pytest.raises(UsageError, match="elicit_url"):
+            form()
+
+
+def test_a_format_that_forms_do_not_know_is_left_out_of_a_types():
+    class Ticket(pydantic.BaseModel):
+        number: uuid.UUID
+
+    assert "format" not in form_of(Ticket)["properties"]["number"]

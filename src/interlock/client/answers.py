@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
+from urllib.parse import unquote
 
 from msgspec import Raw, Struct
 
@@ -111,6 +113,8 @@ class AnswerDesk:
                 return ElicitResult(action="accept" if agreed else "decline")
             case "elicitation/create" if answers.elicit is not None:
                 return await _elicited(answers.elicit, params)
+            case "elicitation/create" if answers.elicit_url is not None:
+                raise RpcError(INVALID_PARAMS, "This client did not declare elicitation by form")
             case "sampling/createMessage" if answers.sample is not None:
                 return await answers.sample(params)
             case "roots/list" if answers.roots is not None:
@@ -120,14 +124,18 @@ class AnswerDesk:
 
 
 def read_root(root: str | Path | Root) -> Root:
-    """A root from a path or a file URI."""
-    if isinstance(root, Root):
-        return root
-    if isinstance(root, str) and root.startswith("file://"):
-        return Root(uri=root)
+    """A root from a path, whose `..` are followed first, or from a file URI, which has none."""
     if isinstance(root, str) and "://" in root:
-        raise ConfigError(f"{root!r} is no root: a path, or a URI with file://, is expected")
-    return Root(uri=Path(root).absolute().as_uri(), name=Path(root).name or None)
+        root = Root(uri=root)
+    if isinstance(root, Root):
+        uri = root.uri
+        if not uri.startswith("file://") or ".." in unquote(uri).split("/"):
+            raise ConfigError(
+                f"{uri!r} is no root: a path, or a URI with file:// and without .., is expected"
+            )
+        return root
+    path = Path(os.path.abspath(root))  # noqa: PTH100  what is a link stays one
+    return Root(uri=path.as_uri(), name=path.name or None)
 
 
 async def _elicited(elicit: OnElicit, asked: ElicitParams) -> ElicitResult:

@@ -43,6 +43,8 @@ _KEPT: Final = frozenset(
 """The keywords that a form's members may have."""
 _PRIMITIVE: Final = frozenset({"string", "number", "integer", "boolean"})
 _FORMATS: Final = frozenset({"email", "uri", "date", "date-time"})
+_SECRET: Final = "password"
+"""What pydantic calls the format of a secret, which is none of a form's."""
 
 
 class Elicited(Struct, Generic[T], frozen=True):
@@ -96,6 +98,12 @@ def check(form: Mapping[str, Any], name: str = "the schema of an elicitation") -
                 f"{name} is no form: {member!r} must be a string, a number, an integer, a boolean "
                 f"or a choice of several, not {kind or 'something without a type'}"
             )
+        if said.get("format", "uri") not in _FORMATS:
+            raise UsageError(
+                f"{name} is no form: {member!r} must have one of the formats "
+                f"{', '.join(sorted(_FORMATS))}, not {said['format']!r}; secrets are asked for by "
+                "elicit_url"
+            )
 
 
 def complaint(form: Mapping[str, Any], content: Mapping[str, Any] | None) -> str | None:
@@ -132,4 +140,6 @@ def _flat(inner: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str,
         schema.setdefault("type", "string")
     if "const" in schema:
         schema |= {"type": "string", "enum": [schema["const"]]}
+    if schema.get("format") not in (*_FORMATS, _SECRET):
+        schema.pop("format", None)
     return {key: value for key, value in schema.items() if key in _KEPT}
