@@ -117,6 +117,14 @@ async def test_tool_with_progress(ctx: Context) -> str:
 
 
 @server.tool
+async def test_reconnection(ctx: Context) -> str:
+    """Let the client go, and answer when it has come back."""
+    ctx.close_stream(0.1)
+    await asyncio.sleep(PAUSE * 2)
+    return "Reconnection test completed successfully"
+
+
+@server.tool
 async def test_error_handling() -> str:
     """Fail, and say so to the model."""
     raise ToolError("This tool intentionally returns an error for testing")
@@ -239,17 +247,18 @@ async def test_elicitation_sep1034_defaults(ctx: Context) -> str:
 @server.tool
 async def test_elicitation_sep1330_enums(ctx: Context) -> str:
     """Ask for a choice in each of the five forms there are."""
-    sizes = ["small", "medium", "large"]
-    titled = [{"const": size, "title": size.title()} for size in sizes]
+    # The suite always makes the same choices, those of the reference server's forms.
+    options = ["option1", "option2", "option3"]
+    titled = [{"const": f"value{n}", "title": f"Value {n}"} for n in (1, 2, 3)]
     properties = {
-        "untitledSingle": {"type": "string", "enum": sizes},
+        "untitledSingle": {"type": "string", "enum": options},
         "titledSingle": {"type": "string", "oneOf": titled},
         "legacyEnum": {
             "type": "string",
-            "enum": sizes,
-            "enumNames": [size.title() for size in sizes],
+            "enum": ["opt1", "opt2", "opt3"],
+            "enumNames": ["Option 1", "Option 2", "Option 3"],
         },
-        "untitledMulti": {"type": "array", "items": {"type": "string", "enum": sizes}},
+        "untitledMulti": {"type": "array", "items": {"type": "string", "enum": options}},
         "titledMulti": {"type": "array", "items": {"anyOf": titled}},
     }
     schema = {"type": "object", "properties": properties}

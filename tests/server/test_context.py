@@ -103,6 +103,19 @@ async def test_progress_of_two_calls_is_kept_apart(joined: Joined, era: str):
     assert heard == {1: [1, 2], 10: [10, 20]}
 
 
+async def test_a_client_that_cannot_come_back_just_waits_for_its_answer(joined: Joined, era: str):
+    server = Server("s")
+
+    @server.tool
+    async def work(seconds: float, ctx: Context) -> str:
+        ctx.close_stream(seconds)
+        return "done"
+
+    async with joined(server, era) as client:
+        assert (await client.call_tool("work", {"seconds": 0.5})).text == "done"
+        assert (await client.call_tool("work", {"seconds": -1})).is_error
+
+
 @pytest.mark.parametrize("level", LOG_LEVELS)
 async def test_logs_come_from_the_level_on_that_was_asked_for(
     joined: Joined, era: str, level: LogLevel

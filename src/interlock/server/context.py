@@ -62,7 +62,7 @@ class Context:
     lifespan gave.
     """
 
-    __slots__ = ("_keyring", "_progress", "_read", "_visits", "call", "state")
+    __slots__ = ("_become", "_keyring", "_progress", "_read", "_visits", "call", "state")
 
     def __init__(
         self,
@@ -70,8 +70,10 @@ class Context:
         read: Callable[[Call, str], Awaitable[Sequence[ResourceContents]]],
         state: Any = None,
         keyring: Keyring | None = None,
+        become: Callable[[Call], Awaitable[bool]] | None = None,
     ) -> None:
         self.call = call
+        self._become = become
         self.state = state
         self._read = read
         self._keyring = keyring if keyring is not None else Keyring()
@@ -118,6 +120,16 @@ class Context:
         )
         self.call.outlet.notify(PROGRESS, notice)
         await self.call.outlet.drain()
+
+    def close_stream(self, retry: float) -> None:
+        """Let the client go, to fetch the rest of this call in *retry* seconds, and carry on.
+
+        For calls that take long and have nothing to say meanwhile: no connection is held for them.
+        Works with clients of 2025-11-25 over HTTP; any other just goes on waiting.
+        """
+        if not 0 <= retry < math.inf:
+            raise UsageError(f"A client cannot come back in {retry} seconds: expected 0 or more")
+        self.call.outlet.close_stream(retry)
 
     async def log(self, level: LogLevel, data: Any, logger: str | None = None) -> None:
         """Send a log line to the client if it wants that level; *data* is any JSON value.
@@ -300,6 +312,14 @@ class Context:
             value = await value
         kept[key] = Raw(encode(value))
         return value
+
+    async def become_task(self) -> bool:
+        """Go on as a task: the caller gets its handle now, and the result from there.
+
+        For tools with `task="later"`; what has to be asked before there is a task is asked first.
+        Whether it is one now: a client that can have none waits for the result as it did.
+        """
+        return self._become is not None and await self._become(self.call)
 
     # The low-level way to ask modern clients: return `InputRequired`, and read what comes back.
 

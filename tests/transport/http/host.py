@@ -64,7 +64,9 @@ class Asked:
         if event.get("body"):
             self._outgoing.put_nowait(event["body"])
         if not event.get("more_body"):
+            # Its client sees the end, though the app may have more to do.
             self.finished = True
+            self._outgoing.put_nowait(None)
 
     async def begun(self) -> Asked:
         """Wait for status and headers."""
@@ -76,7 +78,13 @@ class Asked:
         return await soon(self._outgoing.get()) or b""
 
     async def event(self) -> sse.Event:
-        """The next event of a stream that has data or an id."""
+        """The next event of a stream that has data."""
+        while not (event := await self.any_event()).data:
+            pass
+        return event
+
+    async def any_event(self) -> sse.Event:
+        """The next event of a stream, though it may only tell how to come back to it."""
         while not self._events:
             piece = await self.piece()
             assert piece, "the stream ended"

@@ -32,6 +32,8 @@ from interlock.protocol.exchange import RUNNING_LIMIT
 from interlock.testing.wiretap import Wiretap
 from interlock.transport.http.asgi import App
 from interlock.transport.http.sessions import Sessions
+from interlock.transport.http.streams import Keep
+from interlock.wire import sse
 from interlock.wire.meta import Params, Result
 from interlock.wire.notices import MESSAGE, LogNotice
 from interlock.wire.versions import LATEST_LEGACY
@@ -500,7 +502,7 @@ async def test_a_legacy_client_that_leaves_cancels_nothing():
         assert (await told(host.legacy(session, ask("ping", 1))))[0] == 200
 
 
-async def test_a_question_to_a_legacy_client_that_left_fails_instead_of_waiting_for_ever():
+async def test_a_question_to_a_legacy_client_that_does_not_come_back_fails():
     failed = asyncio.Event()
 
     async def asks(call: Call) -> Result:
@@ -510,13 +512,13 @@ async def test_a_question_to_a_legacy_client_that_left_fails_instead_of_waiting_
             failed.set()
         raise AssertionError
 
-    async with serving(asks=asks) as host:
-        session = await host.greet(hello())
-        asked = await host.legacy(session, ask("tools/call", 1, {"name": "asks"})).begun()
-        await asked.event()
-        asked.leave()
-        await soon(failed.wait())
-        await soon(asked.task)
+    host = Host(App(Desk(asks=asks), sessions=Sessions(keep=Keep(patience=0))))
+    session = await host.greet(hello())
+    asked = await host.legacy(session, ask("tools/call", 1, {"name": "asks"})).begun()
+    await asked.event()
+    asked.leave()
+    await soon(failed.wait())
+    await soon(asked.task)
 
 
 async def test_an_id_in_use_is_refused_and_free_again_after():
@@ -557,7 +559,7 @@ async def test_the_standing_stream_carries_what_belongs_to_no_call():
         asked = await host.open("GET", b"", {"mcp-session-id": session}).begun()
         assert asked.status == 200
         assert asked.headers["content-type"] == "text/event-stream"
-        assert (await asked.piece()).startswith(b":")
+        assert (await asked.any_event()).data == b""
         standing.standing.notify("notifications/tools/list_changed", Params())
         assert (await asked.message())["method"] == "notifications/tools/list_changed"
         asked.leave()
@@ -581,17 +583,294 @@ async def test_a_second_standing_stream_takes_the_place_of_the_first():
         assert (await second.message())["method"] == "notifications/y"
         second.leave()
         await soon(second.task)
-        assert found.standing.stream is None
+        assert not found.busy
 
 
 async def test_a_standing_stream_says_that_it_lives():
     host = Host(App(Desk(), keep_alive=0.001))
-    session = await host.greet(hello())
+    session = await host.greet(hello("2025-06-18"))
     asked = await host.open("GET", b"", {"mcp-session-id": session}).begun()
     for _ in range(3):
         assert (await asked.piece()).startswith(b":")
     asked.leave()
     await soon(asked.task)
+
+
+# Coming back to a stream.
+
+
+def resume(host: Host, session: str, last: str | None) -> Asked:
+    assert last is not None
+    return host.open("GET", b"", {"mcp-session-id": session, "last-event-id": last})
+
+
+def slowly(latch: Latch) -> Any:
+    """A tool that says something, waits, says more and answers."""
+
+    async def run(call: Call) -> Result:
+        call.outlet.notify(MESSAGE, LogNotice(level="info", data="before"))
+        await latch(call)
+        call.outlet.notify(MESSAGE, LogNotice(level="info", data="after"))
+        return said("done")
+
+    return run
+
+
+@pytest.mark.parametrize("version", LEGACY)
+async def test_events_of_a_session_have_ids_of_their_own_and_tell_their_stream(version: str):
+    async with serving() as host:
+        session = await host.greet(hello(version))
+        ids: list[list[str | None]] = []
+        for number in range(3):
+            asked = host.legacy(session, ask("tools/call", number, {"name": "chatty"}))
+            events = sse.Reader().feed(await asked.whole())
+            ids.append([event.id for event in events])
+        everything = [name for names in ids for name in names]
+        assert None not in everything
+        assert len(set(everything)) == len(everything)
+        assert len({str(name).rsplit("-", 1)[0] for name in everything}) == 3
+
+
+@pytest.mark.parametrize("version", LEGACY)
+async def test_a_stream_is_primed_for_those_who_know_what_that_means(version: str):
+    async with serving() as host:
+        session = await host.greet(hello(version))
+        asked = await host.legacy(session, ask("tools/call", 1, {"name": "chatty"})).begun()
+        first = await asked.any_event()
+        standing = await host.open("GET", b"", {"mcp-session-id": session}).begun()
+        opening = await standing.piece()
+        if version == "2025-11-25":
+            assert first.id
+            assert first.data == b""
+            assert b"id: " in opening
+        else:
+            assert json.loads(first.data)["method"] == MESSAGE
+            assert opening.startswith(b":")
+        standing.leave()
+        await asked.whole()
+        await soon(standing.task)
+
+
+async def test_a_call_whose_stream_was_lost_goes_on_and_is_heard_by_who_comes_back():
+    latch = Latch()
+    async with serving(slow=slowly(latch)) as host:
+        session = await host.greet(hello())
+        asked = await host.legacy(session, ask("tools/call", 1, {"name": "slow"})).begun()
+        heard = await asked.event()
+        asked.leave()
+        await soon(latch.reached.wait())
+        back = await resume(host, session, heard.id).begun()
+        assert (back.status, back.headers["content-type"]) == (200, "text/event-stream")
+        assert not latch.cancelled.is_set()
+        latch.go.set()
+        assert (await back.message())["params"]["data"] == "after"
+        assert (await back.message())["id"] == 1
+        assert await back.piece() == b""
+        assert back.finished
+        await soon(asked.task)
+
+
+async def test_an_answer_waits_for_who_comes_back_after_it():
+    latch = Latch()
+    async with serving(slow=slowly(latch)) as host:
+        session = await host.greet(hello("2025-06-18"))
+        asked = await host.legacy(session, ask("tools/call", 1, {"name": "slow"})).begun()
+        heard = await asked.event()
+        asked.leave()
+        latch.go.set()
+        await soon(asked.task)
+        for _ in range(2):  # What went out may be lost again.
+            back = await resume(host, session, heard.id).begun()
+            assert (await back.message())["params"]["data"] == "after"
+            assert (await back.message())["id"] == 1
+            await back.whole()
+
+
+async def test_who_comes_back_while_the_first_stream_still_seems_open_takes_its_place():
+    latch = Latch()
+    async with serving(slow=slowly(latch)) as host:
+        session = await host.greet(hello())
+        asked = await host.legacy(session, ask("tools/call", 1, {"name": "slow"})).begun()
+        heard = await asked.event()
+        back = await resume(host, session, heard.id).begun()
+        assert await asked.piece() == b""
+        assert asked.finished
+        third = await resume(host, session, heard.id).begun()
+        assert await back.whole() == b": \n\n"
+        latch.go.set()
+        assert (await third.message())["params"]["data"] == "after"
+        assert (await third.message())["id"] == 1
+        await third.whole()
+        await soon(asked.task)
+
+
+async def test_a_question_is_answered_by_a_client_that_came_back():
+    async with serving() as host:
+        session = await host.greet(hello(capabilities={"roots": {}}))
+        asked = await host.legacy(session, ask("tools/call", 1, {"name": "curious"})).begun()
+        first = await asked.any_event()
+        asked.leave()
+        back = await resume(host, session, first.id).begun()
+        question = await back.message()
+        assert question["method"] == "roots/list"
+        await host.legacy(session, reply(question["id"], {"roots": []})).whole()
+        assert (await back.message())["id"] == 1
+        await back.whole()
+        await soon(asked.task)
+
+
+async def test_a_stream_that_was_resumed_tells_nothing_of_others():
+    latch = Latch()
+    async with serving(slow=slowly(latch)) as host:
+        session = await host.greet(hello())
+        asked = [host.legacy(session, ask("tools/call", n, {"name": "slow"})) for n in (1, 2)]
+        places = [await each.event() for each in asked]
+        for each in asked:
+            each.leave()
+        latch.go.set()
+        for each in asked:
+            await soon(each.task)
+        for number, place in zip((1, 2), places, strict=True):
+            back = resume(host, session, place.id)
+            events = sse.Reader().feed(await back.whole())
+            assert json.loads(events[-1].data)["id"] == number
+            assert len(events) == 2
+
+
+async def test_a_standing_stream_is_resumed_with_what_came_in_between():
+    async with serving() as host:
+        name = await host.greet(hello())
+        session = host.app.sessions.find(name)  # type: ignore[attr-defined]
+        asked = await host.open("GET", b"", {"mcp-session-id": name}).begun()
+        first = await asked.any_event()
+        asked.leave()
+        await soon(asked.task)
+        session.standing.notify("notifications/tools/list_changed", Params())
+        back = await resume(host, name, first.id).begun()
+        assert (await back.message())["method"] == "notifications/tools/list_changed"
+        session.standing.notify("notifications/prompts/list_changed", Params())
+        assert (await back.message())["method"] == "notifications/prompts/list_changed"
+        back.leave()
+        await soon(back.task)
+        fresh = await host.open("GET", b"", {"mcp-session-id": name}).begun()
+        session.standing.notify("notifications/resources/list_changed", Params())
+        assert (await fresh.message())["method"] == "notifications/resources/list_changed"
+        fresh.leave()
+        await soon(fresh.task)
+
+
+async def test_a_place_that_is_not_there_is_refused_and_the_session_goes_on():
+    latch = Latch()
+    async with serving(slow=slowly(latch)) as host:
+        mine, other = await host.greet(hello()), await host.greet(hello())
+        asked = await host.legacy(mine, ask("tools/call", 1, {"name": "slow"})).begun()
+        place = await asked.event()
+        assert place.id is not None
+        for session, last in (
+            (other, place.id),
+            (mine, place.id + "9"),
+            (mine, "nonsense"),
+            (mine, ""),
+        ):
+            status, message = await told(resume(host, session, last))
+            assert (status, message["error"]["code"]) == (400, -32600)
+        latch.go.set()
+        await asked.whole()
+        assert (await told(host.legacy(mine, ask("ping"))))[0] == 200
+
+
+async def test_a_cancelled_call_s_stream_ends_for_who_comes_back():
+    latch = Latch()
+    async with serving(slow=slowly(latch)) as host:
+        session = await host.greet(hello())
+        asked = await host.legacy(session, ask("tools/call", 1, {"name": "slow"})).begun()
+        place = await asked.event()
+        asked.leave()
+        back = await resume(host, session, place.id).begun()
+        await host.legacy(session, say("notifications/cancelled", {"requestId": 1})).whole()
+        assert sse.Reader().feed(await back.whole()) == []
+        assert latch.cancelled.is_set()
+        await soon(asked.task)
+
+
+# A handler that closes its stream and goes on (SEP-1699).
+
+
+def resting(latch: Latch) -> Any:
+    async def run(call: Call) -> Result:
+        call.outlet.close_stream(0.25)
+        return await latch(call)
+
+    return run
+
+
+async def test_a_handler_may_let_its_client_fetch_the_answer_later():
+    latch = Latch()
+    async with serving(resting=resting(latch)) as host:
+        session = await host.greet(hello())
+        asked = await host.legacy(session, ask("tools/call", 1, {"name": "resting"})).begun()
+        first, second = await asked.any_event(), await asked.any_event()
+        assert (first.data, second.data) == (b"", b"")
+        assert first.id
+        assert second.retry == 250
+        assert await asked.piece() == b""
+        assert asked.finished
+        back = await resume(host, session, second.id).begun()
+        latch.go.set()
+        assert (await back.message())["id"] == 1
+        await back.whole()
+        await soon(asked.task)
+
+
+@pytest.mark.parametrize("version", [*LEGACY[:-1], MODERN])
+async def test_a_client_that_could_not_come_back_keeps_its_stream(version: str):
+    latch = Latch()
+    latch.go.set()
+    async with serving(resting=resting(latch)) as host:
+        if version == MODERN:
+            asked = host.modern(modern("tools/call", 1, {"name": "resting"}))
+        else:
+            session = await host.greet(hello(version))
+            asked = host.legacy(session, ask("tools/call", 1, {"name": "resting"}))
+        assert (await told(asked))[1]["id"] == 1
+
+
+async def test_a_client_that_takes_no_stream_is_simply_answered():
+    latch = Latch()
+    latch.go.set()
+    async with serving(resting=resting(latch)) as host:
+        session = await host.greet(hello())
+        data = ask("tools/call", 1, {"name": "resting"})
+        asked = host.legacy(session, data, accept="application/json")
+        assert (await told(asked))[1]["id"] == 1
+
+
+async def test_silence_gives_a_legacy_client_a_place_to_come_back_to():
+    latch = Latch()
+    host = Host(App(Desk(latch=latch), keep_alive=0))
+    session = await host.greet(hello())
+    asked = await host.legacy(session, ask("tools/call", 1, {"name": "latch"})).begun()
+    place = await asked.any_event()
+    assert place.data == b""
+    assert (await asked.piece()).startswith(b":")
+    asked.leave()
+    latch.go.set()
+    await soon(asked.task)
+    back = resume(host, session, place.id)
+    assert b'"id":1' in await back.whole()
+
+
+async def test_modern_streams_say_that_they_live_and_never_have_ids():
+    latch = Latch()
+    host = Host(App(Desk(slow=slowly(latch)), keep_alive=0))
+    asked = await host.modern(modern("tools/call", 1, {"name": "slow"})).begun()
+    pieces = [await asked.piece() for _ in range(5)]
+    assert pieces[-1].startswith(b":")
+    latch.go.set()
+    body = b"".join(pieces) + await asked.whole()
+    assert b"id:" not in body
+    assert b"retry:" not in body
+    assert len(sse.Reader().feed(body)) == 3
 
 
 @pytest.mark.parametrize(
@@ -665,7 +944,7 @@ async def test_a_connection_that_breaks_is_no_failure_of_ours():
         latch.go.set()
         for asked in (standing, held, refused):
             await soon(asked.task)
-        assert found.standing.stream is None
+        assert not found.busy
         assert (await told(host.legacy(session, ask("ping"))))[0] == 200
 
 

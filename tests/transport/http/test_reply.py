@@ -13,8 +13,11 @@ from tests.peers import soon
 
 from interlock.errors import ConnectionLost, RpcError
 from interlock.transport.channel import HIGH_WATER
-from interlock.transport.http.reply import Header, Reply
+from interlock.transport.http.plain import Header
+from interlock.transport.http.reply import Reply
 from interlock.transport.http.sessions import HttpSession, Sessions
+from interlock.transport.http.streams import Keep
+from interlock.wire import sse
 from interlock.wire.jsonrpc import Message, read
 from interlock.wire.meta import Params
 from interlock.wire.notices import MESSAGE, LogNotice
@@ -235,7 +238,8 @@ async def test_a_question_goes_out_on_the_stream_and_its_answer_comes_by_the_ses
     asking = asyncio.create_task(out.ask("roots/list", Params()))
     await soon(sent.arrived.wait())
     await soon(out.drain())
-    question = json.loads(sent.body.removeprefix(b"data: "))
+    (event,) = [event for event in sse.Reader().feed(sent.body) if event.data]
+    question = json.loads(event.data)
     assert question["method"] == "roots/list"
     place.asked[question["id"]].set_result(message(answer(question["id"], {"roots": []})))
     assert bytes(await soon(asking)) == b'{"roots": []}'
@@ -259,8 +263,8 @@ async def test_who_cannot_be_asked_is_not_asked(sent: Sent):
     assert sent.events == []
 
 
-async def test_a_question_to_a_client_that_leaves_or_was_answered_fails(sent: Sent):
-    place = session()
+async def test_a_question_to_a_client_that_left_for_good_or_was_answered_fails(sent: Sent):
+    place = Sessions(keep=Keep(patience=0)).prepare()
     out = reply(sent, session=place)
     asking = asyncio.create_task(out.ask("roots/list", Params()))
     await soon(sent.arrived.wait())

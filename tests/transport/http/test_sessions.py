@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.peers import soon
+from msgspec import Raw
 
 from interlock.errors import ConnectionLost, RpcError
 from interlock.protocol.session import State
 from interlock.transport.channel import HIGH_WATER
-from interlock.transport.http.sessions import HttpSession, Sessions, Stream
+from interlock.transport.http.sessions import HttpSession, Sessions
+from interlock.transport.http.streams import Reader
+from interlock.wire import sse
 from interlock.wire.jsonrpc import Message
 from interlock.wire.meta import Params
 
@@ -35,6 +37,11 @@ def kept(sessions: Sessions) -> HttpSession:
     session = sessions.prepare()
     sessions.keep(session)
     return session
+
+
+def listening(session: HttpSession) -> Reader:
+    stream, end = session.stand()
+    return stream.read(end, lambda: None)
 
 
 def found(sessions: Sessions, session: HttpSession) -> bool:
@@ -81,17 +88,17 @@ async def test_an_idle_session_ends():
 async def test_a_session_in_which_something_goes_on_is_not_idle():
     clock = Clock()
     sessions = Sessions(idle=10, clock=clock)
-    listening, working, idle = kept(sessions), kept(sessions), kept(sessions)
-    listening.standing.open()
+    standing, working, idle = kept(sessions), kept(sessions), kept(sessions)
+    reader = listening(standing)
     working.running[1] = Run()
     clock.time = 11
     newcomer = kept(sessions)
     assert len(sessions) == 3
     assert idle.session.state is State.CLOSED
-    listening.standing.shut()
+    reader.leave()
     working.running.clear()
     clock.time = 22
-    assert not found(sessions, listening)
+    assert not found(sessions, standing)
     kept(sessions)
     assert len(sessions) == 1
     assert newcomer.session.state is State.CLOSED
@@ -108,7 +115,7 @@ async def test_the_one_that_was_idle_longest_makes_room():
 async def test_closing_ends_every_session_and_what_goes_on_in_it():
     sessions = Sessions()
     session = kept(sessions)
-    stream = session.standing.open()
+    reader = listening(session)
     run = session.running[1] = Run()
     question: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
     session.asked["s1"] = question
@@ -116,7 +123,8 @@ async def test_closing_ends_every_session_and_what_goes_on_in_it():
     session.session.on_close(lambda: told.append("closed"))
     sessions.close()
     assert len(sessions) == 0
-    assert await soon(stream.take()) == b""
+    assert reader.over
+    assert reader.pull() == b""
     assert run.cancelled
     assert told == ["closed"]
     with pytest.raises(ConnectionLost):
@@ -128,44 +136,48 @@ async def test_questions_have_ids_of_their_own():
     assert [session.next_id() for _ in range(3)] == ["s1", "s2", "s3"]
 
 
-async def test_a_stream_gives_what_was_put_in_it_in_order_and_then_its_end():
-    stream = Stream()
-    stream.put(b"a")
-    stream.put(b"b")
-    assert await soon(stream.take()) == b"ab"
-    taking = asyncio.ensure_future(stream.take())
-    await asyncio.sleep(0)
-    stream.put(b"c")
-    assert await soon(taking) == b"c"
-    stream.put(b"d")
-    stream.end()
-    stream.put(b"lost")
-    assert await soon(stream.take()) == b"d"
-    assert await soon(stream.take()) == b""
-
-
-async def test_a_stream_that_nobody_takes_from_is_bounded():
-    stream = Stream()
-    for _ in range(50):
-        stream.put(b"x" * (HIGH_WATER // 10))
-    assert len(await soon(stream.take())) <= HIGH_WATER * 1.1
-    stream.put(b"room again")
-    assert await soon(stream.take()) == b"room again"
-
-
 async def test_a_notice_goes_to_the_newest_standing_stream_alone():
     session = Sessions().prepare()
     session.standing.notify("notifications/lost", Params())
-    old = session.standing.open()
-    new = session.standing.open()
+    old = listening(session)
+    new = listening(session)
     session.standing.notify("notifications/x", Params())
     await session.standing.drain()
-    assert await soon(old.take()) == b""
-    assert b"notifications/x" in await soon(new.take())
+    assert old.over
+    assert old.pull() == b""
+    assert b"notifications/x" in new.pull()
+
+
+async def test_a_standing_stream_that_nobody_takes_from_is_bounded():
+    session = Sessions().prepare()
+    reader = listening(session)
+    for _ in range(50):
+        session.standing.notify("notifications/x", Raw(b'"%b"' % (b"x" * (HIGH_WATER // 10))))
+    assert len(reader.pull()) <= HIGH_WATER * 1.2
+    session.standing.notify("notifications/room_again", Params())
+    assert b"room_again" in reader.pull()
+
+
+async def test_notices_wait_for_a_standing_stream_that_broke_off_and_not_for_one_that_never_was():
+    session = Sessions().prepare()
+    session.standing.notify("notifications/early", Params())
+    reader = listening(session)
+    session.standing.notify("notifications/x", Params())
+    heard = sse.Reader().feed(reader.pull())[0]
+    reader.lose()
+    assert not session.busy
+    session.standing.notify("notifications/y", Params())
+    assert heard.id is not None
+    back = session.resume(heard.id)
+    assert back is not None
+    again = back[0].read(back[1], lambda: None).pull()
+    assert b"notifications/y" in again
+    assert b"notifications/x" not in again
+    assert b"early" not in again
 
 
 async def test_nothing_is_asked_on_a_standing_stream():
     session = Sessions().prepare()
-    session.standing.open()
+    listening(session)
     with pytest.raises(RpcError, match="during a call"):
         await session.standing.ask("roots/list", Params())

@@ -38,6 +38,7 @@ class Head(Struct):
 
     mirror: Mirror
     session: str | None = None
+    last_event: str | None = None
     origin: str | None = None
     takes_json: bool = True
     takes_stream: bool = True
@@ -102,6 +103,10 @@ class Guards:
                 head.origin = value.decode("latin-1")
                 if not self._allows_origin(head.origin):
                     return Rejection(403, f"Origin {head.origin!r} is not allowed here")
+            elif name == headers.LAST_EVENT_ID:
+                if head.last_event is not None:
+                    return Rejection(400, "Two Last-Event-ID headers")
+                head.last_event = value.decode("latin-1")
             elif name.startswith(b"mcp-"):
                 if name == headers.PROTOCOL_VERSION:
                     repeated = mirror.version is not None

@@ -7,21 +7,19 @@ its HTTP status.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from msgspec import Raw
 
 from interlock.errors import METHOD_NOT_FOUND, ConnectionLost, RpcError
 from interlock.protocol.outgoing import outcome
 from interlock.transport.channel import HIGH_WATER
+from interlock.transport.http.plain import JSON, Header, Send, length
 from interlock.transport.http.sessions import HttpSession
+from interlock.transport.http.streams import Reader, Stream
 from interlock.wire import sse
 from interlock.wire.jsonrpc import Message, encode, notification, request
 from interlock.wire.meta import Wire
-
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Header: TypeAlias = tuple[bytes, bytes]
 
 KEEP_ALIVE: Final = 15.0
 """Seconds of silence after which a stream says that it lives; proxies cut silent ones."""
@@ -31,15 +29,17 @@ STREAM_HEADERS: Final[tuple[Header, ...]] = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
+HERE: Final = sse.comment()
 ALIVE: Final = sse.comment("alive")
-_JSON: Final[Header] = (b"content-type", b"application/json")
 
 
 class Reply:
     """The response to one POST, and the outlet of its call.
 
     *streams* and *json* say what the client takes; *session* is where its answers to our questions
-    arrive, None for a client that cannot be asked.
+    arrive, None for a client that cannot be asked. In a session what is streamed has ids, and goes
+    on being kept when the client leaves, for when it comes back (2025-11-25 § Transports,
+    Resumability); a stream without a session is lost with its connection.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Reply:
         keep_alive: float = KEEP_ALIVE,
     ) -> None:
         self.dead = False
-        """The client has left: nothing reaches it any more."""
+        """Nothing more goes out on this connection: the client left it, or we closed it."""
         self._send = send
         self._headers = headers
         self._streams = streams
@@ -62,8 +62,11 @@ class Reply:
         self._keep_alive = keep_alive
         self._started = False
         self._done = False
+        self._closing = False
         self._events: list[bytes] = []
         self._size = 0
+        self._stream: Stream | None = None
+        self._reader: Reader | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._asked: set[asyncio.Future[Message]] = set()
@@ -71,9 +74,12 @@ class Reply:
     # As an outlet.
 
     def notify(self, method: str, params: Wire | Raw) -> None:
-        if self._streams and not self._done and self._size <= HIGH_WATER:
-            data = params if isinstance(params, Raw) else encode(params)
-            self._put(sse.event(notification(method, data)))
+        if not self._streams or self._done or self._size > HIGH_WATER:
+            return
+        if self._stream is not None and self._stream.full:
+            return
+        data = params if isinstance(params, Raw) else encode(params)
+        self._put(notification(method, data))
 
     async def drain(self) -> None:
         if self._flushing is not None:
@@ -83,7 +89,7 @@ class Reply:
         session = self._session
         if session is None or not self._streams:
             raise RpcError(METHOD_NOT_FOUND, f"This client takes no stream to ask {method} on")
-        if self.dead or self._done:
+        if self._done or self._is_lost():
             raise ConnectionLost(f"{method} came after the client had left or was answered")
         name = session.next_id()
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
@@ -91,7 +97,7 @@ class Reply:
         self._asked.add(future)
         try:
             data = params if isinstance(params, Raw) else encode(params)
-            self._put(sse.event(request(name, method, data)))
+            self._put(request(name, method, data))
             message = await future
         finally:
             self._asked.discard(future)
@@ -99,7 +105,11 @@ class Reply:
         return Raw(outcome(message, method, modern=False).body)
 
     def close_stream(self, retry: float) -> None:
-        pass
+        session = self._session
+        if session is None or not session.primes or not self._streams or self.dead or self._done:
+            return
+        self._put(b"", retry=max(0, round(retry * 1000)))
+        self._closing = True
 
     # As a response.
 
@@ -110,29 +120,39 @@ class Reply:
             self._timer = loop.call_later(self._keep_alive, self._say_alive)
 
     def hang_up(self) -> None:
-        """The client has left: say nothing more to it, and wait for no answer from it."""
+        """The connection is gone: say nothing more on it.
+
+        What was asked is still answered by a client that comes back in time.
+        """
         self.dead = True
-        for future in self._asked:
-            if not future.done():
-                future.set_exception(ConnectionLost("the client left before it answered"))
+        self._events.clear()
+        self._size = 0
+        if self._reader is not None:
+            self._reader.lose()
+        if self._is_lost():
+            self._give_up()
 
     async def finish(self, body: bytes, status: int = 200) -> None:
         """Send the answer: as the last event of a stream that was begun, else alone."""
+        await self.finish_all([body], body, status)
+
+    async def finish_all(self, bodies: list[bytes], alone: bytes, status: int = 200) -> None:
+        """Send several answers: as the last events of a stream, else as *alone* says them all."""
         self._end()
-        streamed = self._started or self._events or (not self._json and status == 200)
-        if streamed:
-            await self._end_stream(sse.event(body))
-        else:
-            await self._whole(
-                status, [_JSON, (b"content-length", b"%d" % len(body)), *self._headers], body
-            )
+        begun = self._started or self._events or self._stream is not None
+        if begun or (not self._json and status == 200):
+            for body in bodies:
+                self._put(body)
+            await self._end_stream()
+        elif not self.dead:
+            await self._whole(status, [JSON, length(alone), *self._headers], alone)
 
     async def abandon(self) -> None:
         """End without an answer: the call was cancelled by whoever made it."""
         self._end()
-        if self._started or self._events:
-            await self._end_stream(b"")
-        else:
+        if self._started or self._events or self._stream is not None:
+            await self._end_stream()
+        elif not self.dead:
             await self._whole(202, self._headers, b"")
 
     def release(self) -> None:
@@ -140,39 +160,71 @@ class Reply:
         self._end()
         if self._flushing is not None:
             self._flushing.cancel()
+        if self._stream is not None:
+            self._stream.end()
+        if self._reader is not None:
+            self._reader.leave()
 
     async def _whole(self, status: int, headers: list[Header], body: bytes) -> None:
-        if self.dead:
-            return
         try:
             await self._send({"type": "http.response.start", "status": status, "headers": headers})
             await self._send({"type": "http.response.body", "body": body})
         except OSError:
             self.hang_up()
 
-    async def _end_stream(self, last: bytes) -> None:
+    async def _end_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.end()
         if self._flushing is not None:
             await self._flushing
-        await self._start()
-        chunk = b"".join([*self._events, last])
-        self._events.clear()
-        await self._write(chunk, more=False)
+        if not self.dead:
+            await self._start()
+            await self._write(self._pull(), more=False)
 
-    def _put(self, event: bytes) -> None:
+    def _put(self, data: bytes, retry: int | None = None) -> None:
+        """One more event; an empty one only tells how to come back."""
+        stream = self._stream
+        if stream is None:
+            if self.dead:
+                return  # A client that never saw an id of this stream cannot come back to it.
+            if self._session is None:
+                self._queue(sse.event(data))
+                return
+            stream = self._begin(self._session)
+        stream.add(data, retry)
+
+    def _begin(self, session: HttpSession) -> Stream:
+        stream = self._stream = session.streams.open()
+        stream.on_forsaken = self._give_up
+        self._reader = stream.read(0, self._soon)
+        if session.primes:
+            stream.add(b"")
+        return stream
+
+    def _queue(self, event: bytes) -> None:
         self._events.append(event)
         self._size += len(event)
-        if self._flushing is None:
+        self._soon()
+
+    def _pull(self) -> bytes:
+        chunk = b"".join(self._events)
+        self._events.clear()
+        self._size = 0
+        return chunk + self._reader.pull() if self._reader is not None else chunk
+
+    def _soon(self) -> None:
+        if self._flushing is None and not (self._done or self.dead):
             # A task of its own, because whoever notifies does not wait.
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
     async def _flush(self) -> None:
         try:
             await self._start()
-            while self._events:
-                chunk = b"".join(self._events)
-                self._events.clear()
+            while chunk := self._pull():
                 await self._write(chunk, more=True)
-                self._size -= len(chunk)
+            if self._closing or (self._reader is not None and self._reader.replaced):
+                await self._write(b"", more=False)
+                self.hang_up()
         finally:
             self._flushing = None
 
@@ -195,10 +247,24 @@ class Reply:
             self.hang_up()
 
     def _say_alive(self) -> None:
-        if not self.dead:
-            if not self._events:
-                self._put(ALIVE)
-            self.fill_silence()
+        if self.dead:
+            return
+        session = self._session
+        if session is not None and session.primes and self._stream is None:
+            self._begin(session)
+        elif not self._events:
+            self._queue(ALIVE)
+        self.fill_silence()
+
+    def _is_lost(self) -> bool:
+        """The client has left, and cannot come back."""
+        stream = self._stream
+        return self.dead and (stream is None or stream.ended or stream.forsaken)
+
+    def _give_up(self) -> None:
+        for future in self._asked:
+            if not future.done():
+                future.set_exception(ConnectionLost("the client left before it answered"))
 
     def _end(self) -> None:
         self._done = True

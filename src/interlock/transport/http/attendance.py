@@ -1,0 +1,113 @@
+"""Who notices, once a call really waits, that nobody wants its answer any more."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Callable, Coroutine, Generator
+from enum import Enum
+from typing import Any
+
+from interlock.protocol.call import Call
+from interlock.transport.http.plain import Receive
+from interlock.transport.http.reply import Reply
+from interlock.transport.http.sessions import HttpSession
+
+
+class End(Enum):
+    """Why a call ended before its handler did."""
+
+    LEFT = "its client closed the stream"
+    CANCELLED = "its client cancelled it"
+    STOPPED = "the server stops"
+
+
+class Attendance:
+    """What a running call can be ended by. Made in the task that runs it.
+
+    While it lasts it stands in *among*, and in its session's running calls. Without *receive*
+    somebody else watches the connection.
+    """
+
+    __slots__ = ("_among", "_call", "_session", "_task", "_watcher", "end")
+
+    def __init__(
+        self,
+        call: Call,
+        session: HttpSession | None,
+        among: set[Attendance],
+        reply: Reply,
+        receive: Receive | None,
+    ) -> None:
+        self.end: End | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._among = among
+        self._call = call
+        self._session = session
+        self._task = asyncio.current_task()
+        among.add(self)
+        if session is not None:
+            session.running[call.id] = self
+        if receive is not None:
+            self._watcher = asyncio.create_task(left(receive, reply.hang_up, self._leave))
+        reply.fill_silence()
+
+    def finish(self) -> End | None:
+        """Nothing ends the call from here on; why it ended before its handler did, if it did."""
+        if self.end is not None and self._task is not None:
+            self._task.uncancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        self._among.discard(self)
+        if self._session is not None:
+            self._session.running.pop(self._call.id, None)
+        return self.end
+
+    def cancel(self) -> None:
+        self._finish_early(End.CANCELLED)
+
+    def stop(self) -> None:
+        self._finish_early(End.STOPPED)
+
+    def _leave(self) -> None:
+        # Closing the stream is how a modern client cancels; a legacy one may only have lost it
+        # (2025-11-25 § Transports: a disconnect should not be taken for a cancellation).
+        if self._session is None:
+            self._finish_early(End.LEFT)
+
+    def _finish_early(self, end: End) -> None:
+        if self.end is None and self._task is not None:
+            self.end = end
+            self._call.cancelled = True
+            self._task.cancel()
+
+
+@types.coroutine
+def attended(
+    coroutine: Coroutine[Any, Any, tuple[bytes, int]], waits: Callable[[], None]
+) -> Generator[Any, Any, tuple[bytes, int]]:
+    """Run *coroutine* in the task that is there; call *waits* when it first really waits."""
+    try:
+        yielded = coroutine.send(None)
+        waits()
+        while True:
+            try:
+                value = yield yielded
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as error:
+                # Whatever is thrown in, a cancellation above all, is the coroutine's to see.
+                yielded = coroutine.throw(error)
+            else:
+                yielded = coroutine.send(value)
+    except StopIteration as stop:
+        return stop.value
+
+
+async def left(receive: Receive, *leave: Callable[[], None]) -> None:
+    """Wait until the client of a request, whose body was read, closes the connection; then *leave*."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    for callback in leave:
+        callback()
