@@ -64,6 +64,14 @@ class Open(Protocol):
         """The first message that is wanted, and was not handed out before."""
         ...
 
+    async def whole(self) -> bytes:
+        """Everything that came over HTTP, once the response is over."""
+        ...
+
+    async def comment(self) -> None:
+        """Wait for a comment on the stream."""
+        ...
+
     async def answer(self) -> Answer:
         """The response."""
         ...
@@ -351,6 +359,12 @@ class _OnLine:
         self._taken.add(index)
         return self._line.heard.messages[index]
 
+    async def whole(self) -> bytes:
+        raise AssertionError("a pipe has no end of a response")
+
+    async def comment(self) -> None:
+        raise AssertionError("a pipe has no comments")
+
     async def answer(self) -> Answer:
         message = await self.until(lambda message: _answers(message, self.id))
         before = self.heard[: self.heard.index(message)]
@@ -469,6 +483,8 @@ class _OnStream:
     def __init__(self, asked: Asked, id: Any) -> None:
         self.asked = asked
         self.id = id
+        self.raw = b""
+        self._commented = asyncio.Event()
         self._heard = _Heard()
         self._taken: set[int] = set()
         self._reading = asyncio.create_task(self._read())
@@ -480,13 +496,16 @@ class _OnStream:
     async def _read(self) -> None:
         await self.asked.begun()
         if self.asked.headers.get("content-type") != "text/event-stream":
-            body = await self.asked.whole()
-            if body:
-                self._heard.put(json.loads(body))
+            self.raw = await self.asked.whole()
+            if self.raw:
+                self._heard.put(json.loads(self.raw))
             return
         reader = sse.Reader()
         # Streams may stay silent for as long as they like: only who waits for one loses patience.
         while piece := await self.asked._outgoing.get():  # pyright: ignore[reportPrivateUsage]
+            self.raw += piece
+            if piece.startswith(b":"):
+                self._commented.set()
             for event in reader.feed(piece):
                 if event.data:
                     self._heard.put(json.loads(event.data))
@@ -502,6 +521,15 @@ class _OnStream:
         message = await self.until(lambda message: "method" not in message)
         before = self.heard[: self.heard.index(message)]
         return Answer(message, before, self.asked.status, self.asked.headers)
+
+    async def whole(self) -> bytes:
+        await soon(asyncio.wait([self._reading]))
+        assert self.asked.finished
+        return self.raw
+
+    async def comment(self) -> None:
+        await soon(self._commented.wait())
+        self._commented.clear()
 
     async def cancel(self) -> None:
         self.asked.leave()
