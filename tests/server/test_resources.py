@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -216,6 +217,51 @@ async def test_the_way_reads_may_be_kept_is_told_to_modern_clients(joined: Joine
     assert (second.ttl_ms, second.cache_scope) == (1, "private")
     async with joined(server, "legacy") as client:
         assert (await client.read_resource("x://a")).ttl_ms is None
+
+
+async def test_one_resource_may_be_kept_longer_than_others(joined: Joined):
+    server = Server("s", cache={"reads": CacheHints(ttl_ms=10, scope="public")})
+    fixed = ReadResourceResult(contents=[ResourceContents.of("x://c", "c")])
+
+    @server.resource("x://a", cache=CacheHints(ttl_ms=9000))
+    def a() -> str:
+        return "a"
+
+    @server.resource("x://{id}/b", cache=CacheHints(ttl_ms=8000, scope="public"))
+    def b(id: str) -> str:
+        return id
+
+    @server.resource("x://c")
+    def c() -> ReadResourceResult:
+        return fixed
+
+    found: list[Any] = []
+    async with joined(server, "modern") as client:
+        for uri in ("x://a", "x://1/b", "x://c"):
+            result = await client.read_resource(uri)
+            found.append((result.ttl_ms, result.cache_scope))
+    assert found == [(9000, "private"), (8000, "public"), (10, "public")]
+    assert fixed.ttl_ms is None
+
+
+async def test_what_answers_gave_rise_to_is_not_to_be_kept(joined: Joined):
+    """2026-07-28 § MRTR: neither the question nor the result of a retry is cacheable."""
+    server = Server("s", cache=CacheHints(ttl_ms=9000, scope="public"))
+
+    @server.resource("x://a")
+    async def a(ctx: Context) -> str:
+        return "yes" if await ctx.confirm("Really?") else "no"
+
+    async def agree(question: Any) -> Any:
+        return {}
+
+    async with joined(server, "modern", on_elicit=agree) as client:
+        result = await client.read_resource("x://a")
+    assert (result.ttl_ms, result.cache_scope) == (0, "private")
+    (asked,) = [json.loads(m)["result"] for m in joined.received if b"input_required" in m]
+    (answered,) = [json.loads(m)["result"] for m in joined.received if b'"contents"' in m]
+    assert not {"ttlMs", "cacheScope"} & set(asked)
+    assert (answered["ttlMs"], answered["cacheScope"]) == (0, "private")
 
 
 async def test_a_handler_may_read_the_servers_resources(joined: Joined, era: str):

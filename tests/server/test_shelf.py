@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from interlock.errors import RegistrationError, RpcError
+from interlock.errors import RegistrationError, RpcError, UsageError
 from interlock.protocol.call import Call
 from interlock.protocol.session import Envelope
-from interlock.server.shelf import Shelf
+from interlock.server.shelf import UNCACHED, Shelf, hints_of
 from interlock.wire.meta import CacheHints, PagedParams
 from interlock.wire.methods import BY_NAME
 from interlock.wire.tools import Tool
@@ -21,6 +21,7 @@ from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, Revision
 
 class Thing(Struct):
     key: str
+    kept: CacheHints | None = None
 
     @property
     def listed(self) -> Tool:
@@ -88,11 +89,89 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(cursor: str, size: int |
     assert caught.value.code == -32602
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"realm": "another server"},
+        {"member": "prompts"},
+    ],
+)
+async def test_a_cursor_of_another_list_is_refused_though_it_has_such_an_entry(other: Any):
+    shelf = a_shelf(5, page_size=2)
+    theirs: Shelf[Thing] = Shelf(
+        other.get("member", "tools"), "thing", page_size=2, realm=other.get("realm", "")
+    )
+    for number in range(5):
+        theirs.add(Thing(f"t{number}"))
+    cursor = (await page(theirs))["nextCursor"]
+    with pytest.raises(RpcError, match="Invalid cursor"):
+        await page(shelf, cursor)
+
+
+async def test_a_cursor_counts_only_as_it_was_given_out():
+    """Base64 is read with letters that mean nothing; each spelling would be a page to keep."""
+    shelf = a_shelf(5, page_size=2)
+    cursor = (await page(shelf))["nextCursor"]
+    for changed in (cursor + "!", "!" + cursor, cursor.rstrip("=") + "==="):
+        with pytest.raises(RpcError, match="Invalid cursor"):
+            await page(shelf, changed)
+
+
+async def test_a_cursor_whose_entry_is_gone_is_refused():
+    shelf = a_shelf(5, page_size=2)
+    cursor = (await page(shelf))["nextCursor"]
+    shelf.remove("t1")
+    with pytest.raises(RpcError, match="Invalid cursor"):
+        await page(shelf, cursor)
+
+
+def test_what_may_be_kept_is_said_for_all_or_by_kind():
+    mine = CacheHints(ttl_ms=5, scope="public")
+    assert hints_of(mine, "reads") == mine
+    assert hints_of({"tools": mine}, "tools") == mine
+    assert hints_of({"tools": mine}, "reads") == UNCACHED
+    with pytest.raises(UsageError, match="got 'tool'"):
+        hints_of({"tool": mine}, "tools")  # type: ignore[dict-item]
+
+
+def test_hints_that_mean_nothing_are_refused():
+    with pytest.raises(ValueError, match="0 or more"):
+        CacheHints(ttl_ms=-1)
+    with pytest.raises(ValueError, match="public or private"):
+        CacheHints(scope="shared")  # type: ignore[arg-type]
+
+
 async def test_hints_are_for_modern_clients():
     shelf = a_shelf(1, hints=CacheHints(ttl_ms=9, scope="public"))
     body = await page(shelf)
     assert (body["ttlMs"], body["cacheScope"]) == (9, "public")
     assert set(await page(shelf, revision=LATEST_LEGACY)) == {"tools"}
+
+
+async def test_a_list_is_kept_as_long_as_the_member_that_is_kept_the_shortest():
+    shelf = a_shelf(page_size=2, hints=CacheHints(ttl_ms=50, scope="public"))
+    assert await hints(shelf) == (50, "public")
+    shelf.add(Thing("a", CacheHints(ttl_ms=90, scope="public")))
+    assert await hints(shelf) == (90, "public")
+    shelf.add(Thing("b"))
+    assert await hints(shelf) == (50, "public")
+    shelf.add(Thing("c", CacheHints(ttl_ms=20, scope="private")))
+    assert await hints(shelf) == (20, "private")
+
+
+async def test_all_pages_of_a_list_have_one_scope():
+    """2026-07-28 § Caching, Pagination."""
+    shelf = a_shelf(3, page_size=2, hints=CacheHints(ttl_ms=50, scope="public"))
+    shelf.add(Thing("mine", CacheHints(scope="private")))
+    first = await page(shelf)
+    second = await page(shelf, first["nextCursor"])
+    assert names(second) == ["t2", "mine"]
+    assert (first["cacheScope"], second["cacheScope"]) == ("private", "private")
+
+
+async def hints(shelf: Shelf[Thing]) -> tuple[int, str]:
+    body = await page(shelf)
+    return body["ttlMs"], body["cacheScope"]
 
 
 async def test_a_page_is_encoded_once_until_the_shelf_changes():

@@ -18,7 +18,7 @@ from interlock.server.threads import Threads
 from interlock.wire.content import Text
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import encode
-from interlock.wire.meta import Result
+from interlock.wire.meta import CacheHints, Result
 from interlock.wire.prompts import (
     GetPromptParams,
     GetPromptResult,
@@ -31,8 +31,9 @@ from interlock.wire.prompts import (
 class FunctionPrompt:
     """A function that writes the messages of a prompt."""
 
-    def __init__(self, function: Function, listed: Prompt) -> None:
+    def __init__(self, function: Function, listed: Prompt, kept: CacheHints | None = None) -> None:
         self.listed = listed
+        self.kept = kept
         self.key = listed.name
         self.function = function
         self.signature = Signature(function)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, cast
 
+import msgspec
+
 from interlock.errors import INVALID_PARAMS, RegistrationError, ResourceNotFound, RpcError
 from interlock.protocol.call import Call
 from interlock.server.function import Function, MakeContext, Signature
 from interlock.server.parking import Parking
 from interlock.server.shape import BadArguments
-from interlock.server.shelf import Shelf
+from interlock.server.shelf import UNCACHED, Shelf
 from interlock.server.threads import Threads
 from interlock.wire.content import ResourceContents
 from interlock.wire.inputs import InputRequired
@@ -28,10 +30,15 @@ _Found: TypeAlias = list[ResourceContents] | ReadResourceResult | InputRequired
 
 
 class FunctionResource:
-    """A function that gives the contents of one URI."""
+    """A function that gives the contents of one URI. *hints* are for these, not for the list."""
 
-    def __init__(self, function: Function, listed: Resource) -> None:
+    kept = None
+
+    def __init__(
+        self, function: Function, listed: Resource, hints: CacheHints | None = None
+    ) -> None:
         self.listed = listed
+        self.hints = hints
         self.key = listed.uri
         self.function = function
         self.signature = Signature(function)
@@ -45,8 +52,13 @@ class FunctionResource:
 class FunctionTemplate:
     """A function that gives the contents of every URI that fits a template."""
 
-    def __init__(self, function: Function, listed: ResourceTemplate) -> None:
+    kept = None
+
+    def __init__(
+        self, function: Function, listed: ResourceTemplate, hints: CacheHints | None = None
+    ) -> None:
         self.listed = listed
+        self.hints = hints
         self.key = listed.uri_template
         self.function = function
         self.signature = Signature(function)
@@ -94,9 +106,16 @@ class Resources:
         assert isinstance(params, ReadResourceParams)
         uri = params.uri
         item, values = self._find(uri)
-        return await self._parking.answer(
+        result = await self._parking.answer(
             call, item.signature, lambda own: self._read(own, item, uri, values)
         )
+        retried = params.input_responses is not None or params.request_state is not None
+        if retried and isinstance(result, ReadResourceResult):
+            # What answers gave rise to is nobody else's, and nobody's for long (§ Caching, MRTR).
+            return msgspec.structs.replace(
+                result, ttl_ms=UNCACHED.ttl_ms, cache_scope=UNCACHED.scope
+            )
+        return result
 
     async def contents(self, call: Call, uri: str) -> Sequence[ResourceContents]:
         """What `Context.read_resource` gives a handler."""
@@ -129,10 +148,17 @@ class Resources:
 
     async def _read(self, call: Call, item: _Item, uri: str, values: tuple[Any, ...]) -> Result:
         found = await self._contents(call, item, uri, values)
-        if isinstance(found, (InputRequired, ReadResourceResult)):
+        if isinstance(found, InputRequired):
             return found
-        return ReadResourceResult(
-            contents=found, ttl_ms=self._hints.ttl_ms, cache_scope=self._hints.scope
+        result = (
+            found if isinstance(found, ReadResourceResult) else ReadResourceResult(contents=found)
+        )
+        hints = item.hints or self._hints
+        # A copy: the handler may give the same result again.
+        return msgspec.structs.replace(
+            result,
+            ttl_ms=hints.ttl_ms if result.ttl_ms is None else result.ttl_ms,
+            cache_scope=result.cache_scope or hints.scope,
         )
 
     async def _contents(self, call: Call, item: _Item, uri: str, values: tuple[Any, ...]) -> _Found:

@@ -15,7 +15,7 @@ from interlock.server.lifespan import Factory, Lifespan
 from interlock.server.parking import LIMIT, SECONDS, Parking
 from interlock.server.prompts import FunctionPrompt, Prompts
 from interlock.server.resources import FunctionResource, FunctionTemplate, Resources
-from interlock.server.shelf import UNCACHED, Shelf
+from interlock.server.shelf import UNCACHED, Caching, Shelf, hints_of
 from interlock.server.subscriptions import Subscriptions
 from interlock.server.threads import WORKERS, Threads
 from interlock.server.tools import Tools, describe
@@ -54,8 +54,8 @@ class Server:
 
     *middleware* is stacked around the handler, the first outermost. *lifespan* is a context
     manager factory, entered before the first call; what it gives is `Context.state`. *page_size*
-    cuts lists into pages. *cache* is what clients are told about keeping lists and reads; the
-    default is to keep nothing. *keyring* seals what travels through clients: workers that serve one
+    cuts lists into pages. *cache* is what clients are told about keeping lists and reads, for all
+    of them or by kind; the default is to keep nothing. *keyring* seals what travels through clients: workers that serve one
     endpoint need the same secrets, by default those in `INTERLOCK_KEYS`. At most *parked* calls wait
     for what they asked modern clients, each for *parked_seconds*.
 
@@ -75,7 +75,7 @@ class Server:
         middleware: Iterable[Middleware] = (),
         lifespan: Factory | None = None,
         page_size: int | None = None,
-        cache: CacheHints = UNCACHED,
+        cache: Caching = UNCACHED,
         offers: Iterable[Kind] = (),
         workers: int = WORKERS,
         keyring: Keyring | None = None,
@@ -92,7 +92,7 @@ class Server:
         self.instructions = instructions
         self._offers: set[Kind] = set(offers)
         self.subscriptions = Subscriptions(lambda: self._offers)
-        self._cache = cache
+        self._discovered = hints_of(cache, "discover")
         self._threads = Threads(workers)
         self._keyring = keyring if keyring is not None else from_environment()
         self._parking = Parking(self._keyring, limit=parked, seconds=parked_seconds)
@@ -103,7 +103,14 @@ class Server:
                 self._offers.add(kind)  # And for good: who came while there was one may rely on it.
                 self.subscriptions.changed(kind)
 
-            return Shelf(member, noun, page_size=page_size, hints=cache, changed=changed)
+            return Shelf(
+                member,
+                noun,
+                page_size=page_size,
+                hints=hints_of(cache, kind),
+                changed=changed,
+                realm=name,
+            )
 
         self.tools = Tools(
             shelf("tools", "tool", "tools"), self._context, self._threads, self._parking
@@ -114,7 +121,7 @@ class Server:
             self._context,
             self._threads,
             self._parking,
-            cache,
+            hints_of(cache, "reads"),
         )
         self.prompts = Prompts(
             shelf("prompts", "prompt", "prompts"), self._context, self._threads, self._parking
@@ -158,6 +165,7 @@ class Server:
         output_schema: dict[str, Any] | None = None,
         meta: dict[str, Any] | None = None,
         structured: bool = True,
+        cache: CacheHints | None = None,
     ) -> Callable[[F], F]: ...
 
     def tool(self, function: F | None = None, /, **options: Any) -> F | Callable[[F], F]:
@@ -167,8 +175,9 @@ class Server:
         more of a parameter by `Annotated[int, "what it is"]` or `Annotated[int, Meta(ge=1)]`. What
         it returns becomes text, and structured content where the return type has a schema
         (*structured* False turns that off). *input_schema* replaces the generated schema verbatim;
-        arguments are still decoded into the function's own types. Raise `ToolError` to tell the
-        model what went wrong; any other exception is masked.
+        arguments are still decoded into the function's own types. *cache* is how long its place in
+        the list may be kept. Raise `ToolError` to tell the model what went wrong; any other
+        exception is masked.
         """
 
         def register(function: F) -> F:
@@ -188,13 +197,14 @@ class Server:
         annotations: Annotations | None = None,
         icons: Sequence[Icon] | None = None,
         meta: dict[str, Any] | None = None,
+        cache: CacheHints | None = None,
     ) -> Callable[[F], F]:
         """Offer what a function gives as a resource; with `{variables}` in *uri*, as a template.
 
         The function returns text, bytes, `ResourceContents`, or anything that becomes JSON; None
         says that there is no such resource. Its parameters are the template's variables, converted
         to their types. Variables never match `..` or an encoded slash unless written `{+path}`,
-        and `..` not even then.
+        and `..` not even then. *cache* is how long what it gives may be kept.
         """
         if not isinstance(uri, str):  # pyright: ignore[reportUnnecessaryIsInstance]  for callers without types
             raise RegistrationError("@server.resource needs a URI: @server.resource('scheme://…')")
@@ -211,10 +221,10 @@ class Server:
             }
             if "{" not in uri:
                 listed = Resource(uri=uri, **common)
-                self.resources.resources.add(FunctionResource(function, listed))
+                self.resources.resources.add(FunctionResource(function, listed, cache))
             else:
                 template = ResourceTemplate(uri_template=uri, **common)
-                self.resources.templates.add(FunctionTemplate(function, template))
+                self.resources.templates.add(FunctionTemplate(function, template, cache))
             return function
 
         return register
@@ -232,6 +242,7 @@ class Server:
         description: str | None = None,
         icons: Sequence[Icon] | None = None,
         meta: dict[str, Any] | None = None,
+        cache: CacheHints | None = None,
     ) -> Callable[[F], F]: ...
 
     def prompt(self, function: F | None = None, /, **options: Any) -> F | Callable[[F], F]:
@@ -250,7 +261,7 @@ class Server:
                 icons=list(icons) if icons else None,
                 meta=options.get("meta"),
             )
-            self.prompts.shelf.add(FunctionPrompt(function, prompt))
+            self.prompts.shelf.add(FunctionPrompt(function, prompt, options.get("cache")))
             return function
 
         return register(function) if function is not None else register
@@ -343,8 +354,8 @@ class Server:
             supported_versions=sorted(MODERN),
             capabilities=self.capabilities,
             instructions=self.instructions,
-            ttl_ms=self._cache.ttl_ms,
-            cache_scope=self._cache.scope,
+            ttl_ms=self._discovered.ttl_ms,
+            cache_scope=self._discovered.scope,
         )
 
     async def _complete(self, call: Call) -> Result:

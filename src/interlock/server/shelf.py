@@ -1,17 +1,19 @@
 """Components of one kind by their key, and the list of them as bytes.
 
 The list is encoded when it is first asked for and kept until the shelf changes; looking a
-component up is a dictionary's work, whatever their number.
+component up is a dictionary's work, whatever their number. How long clients may keep the list is
+said with it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator
-from typing import Final, Generic, Protocol, TypeVar
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
 
-from interlock.errors import INVALID_PARAMS, RegistrationError, RpcError
+from interlock.errors import INVALID_PARAMS, RegistrationError, RpcError, UsageError
 from interlock.protocol.call import Call
 from interlock.wire.jsonrpc import encode
 from interlock.wire.meta import CacheHints, PagedParams, RawResult, Wire
@@ -26,18 +28,49 @@ class Component(Protocol):
     @property
     def listed(self) -> Wire: ...
 
+    @property
+    def kept(self) -> CacheHints | None:
+        """How long its place in the list may be kept; None as long as the list says."""
+        ...
+
 
 C = TypeVar("C", bound=Component)
 
 UNCACHED: Final = CacheHints()
 """What clients are told unless a server says otherwise: keep nothing."""
 
+Cached: TypeAlias = Literal["discover", "tools", "resources", "prompts", "reads"]
+"""What clients may keep: what the server says of itself, each kind's lists, what resources hold."""
+Caching: TypeAlias = CacheHints | Mapping[Cached, CacheHints]
+"""One answer for everything, or one each; what is not named is not to be kept."""
+
+
+def hints_of(caching: Caching, what: Cached) -> CacheHints:
+    if isinstance(caching, CacheHints):
+        return caching
+    if unknown := caching.keys() - set(get_args(Cached)):
+        known = ", ".join(get_args(Cached))
+        raise UsageError(f"cache= knows {known}; got {', '.join(sorted(map(repr, unknown)))}")
+    return caching.get(what, UNCACHED)
+
+
+def narrowest(hints: Iterable[CacheHints]) -> CacheHints:
+    """What is true of all *hints* together."""
+    hints = list(hints)
+    shared = all(each.scope == "public" for each in hints)
+    return CacheHints(min(each.ttl_ms for each in hints), "public" if shared else "private")
+
+
+_MARK: Final = 6
+"""Bytes of a cursor that say whose it is."""
+
 
 class Shelf(Generic[C]):
     """One kind of component, in the order they were added.
 
     *member* is the list's name in its result ("tools"), *noun* what messages call one. A page
-    has *page_size* entries; None puts all on one. *changed* is called after each change.
+    has *page_size* entries; None puts all on one. *changed* is called after each change. *realm*
+    says whose cursors are taken: workers that serve one endpoint have the same.
     """
 
     def __init__(
@@ -48,12 +81,14 @@ class Shelf(Generic[C]):
         page_size: int | None = None,
         hints: CacheHints = UNCACHED,
         changed: Callable[[], None] = lambda: None,
+        realm: str = "",
     ) -> None:
         self.noun = noun
         self.hints = hints
         self._member = member
         self._page_size = page_size
         self._changed = changed
+        self._realm = f"{realm}\0{member}".encode()
         self._items: dict[str, C] = {}
         self._pages: dict[tuple[bool, str | None], RawResult] = {}
 
@@ -103,20 +138,29 @@ class Shelf(Generic[C]):
         body: dict[str, object] = {}
         if self._page_size is not None and start + self._page_size < end:
             end = start + self._page_size
-            last = items[end - 1].key
-            body["nextCursor"] = base64.urlsafe_b64encode(last.encode()).decode()
+            body["nextCursor"] = self._cursor(items[end - 1].key)
         body[self._member] = [item.listed for item in items[start:end]]
         if modern:
-            body["ttlMs"] = self.hints.ttl_ms
-            body["cacheScope"] = self.hints.scope
+            # Of all members, not of this page's: pages of one list have one scope (§ Caching).
+            hints = narrowest([item.kept or self.hints for item in items] or [self.hints])
+            body["ttlMs"] = hints.ttl_ms
+            body["cacheScope"] = hints.scope
         return RawResult(body=encode(body))
 
+    def _cursor(self, key: str) -> str:
+        # The key of the last entry seen, so that a page survives changes before it; and a mark of
+        # the list it belongs to, so that another's cursor leads nowhere.
+        data = key.encode()
+        mark = hashlib.blake2b(data, digest_size=_MARK, key=hashlib.sha256(self._realm).digest())
+        return base64.urlsafe_b64encode(mark.digest() + data).decode()
+
     def _after(self, cursor: str) -> int:
-        # A cursor is the key of the last entry seen, so a page survives changes before it.
         try:
             if self._page_size is None:
                 raise ValueError("there is one page")
-            key = base64.urlsafe_b64decode(cursor.encode()).decode()
+            key = base64.urlsafe_b64decode(cursor.encode())[_MARK:].decode()
+            if cursor != self._cursor(key):
+                raise ValueError("not as it was given out")
             return list(self._items).index(key) + 1
         except (binascii.Error, UnicodeError, ValueError):
             raise RpcError(

@@ -31,7 +31,7 @@ from interlock.server.threads import Threads
 from interlock.wire.content import Text
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import encode
-from interlock.wire.meta import Icon, Result
+from interlock.wire.meta import CacheHints, Icon, Result
 from interlock.wire.tools import CallToolParams, CallToolResult, Tool, ToolAnnotations
 
 log: Final = logging.getLogger("interlock.tools")
@@ -50,10 +50,12 @@ class FunctionTool:
         *,
         output: Callable[[Any], bytes] | None = None,
         wrap: bool = False,
+        kept: CacheHints | None = None,
     ) -> None:
         """*output* encodes what the function returns as structured content, *wrap* puts it into
         `{"result": …}`; None sends content only.
         """
+        self.kept = kept
         self.listed = listed
         self.key = listed.name
         self.function = signature.function
@@ -153,6 +155,7 @@ def describe(
     output_schema: dict[str, Any] | None = None,
     meta: dict[str, Any] | None = None,
     structured: bool = True,
+    cache: CacheHints | None = None,
 ) -> FunctionTool:
     """The tool that *function* is; whatever is not given is read off it."""
     signature = Signature(function)
@@ -191,7 +194,7 @@ def describe(
         icons=list(icons) if icons else None,
         meta=meta,
     )
-    return FunctionTool(listed, signature, output=output, wrap=wrap)
+    return FunctionTool(listed, signature, output=output, wrap=wrap, kept=cache)
 
 
 def failed(text: str) -> CallToolResult:

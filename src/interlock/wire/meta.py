@@ -148,10 +148,18 @@ class RawResult(Result):
 
 
 class CacheHints(Struct, frozen=True):
-    """How long a list or a read may be kept, in milliseconds, and whether users may share it."""
+    """How long a list or a read may be kept, in milliseconds, and whether users may share it.
+
+    Sharing is about caches on the way, never about who may ask: whatever differs between users is
+    "private".
+    """
 
     ttl_ms: int = 0
     scope: Literal["public", "private"] = "private"
+
+    def __post_init__(self) -> None:
+        if self.ttl_ms < 0 or self.scope not in ("public", "private"):
+            raise ValueError(f"A ttl_ms of 0 or more, public or private, is expected; got {self}")
 
 
 class CacheableResult(Result):
