@@ -184,7 +184,13 @@ def test_a_name_that_cannot_be_decoded_is_for_the_ladder_to_answer(name: str):
 
 
 @pytest.mark.parametrize(
-    "name", ["mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id"]
+    "name", ["mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id", "last-event-id"]
 )
 def test_what_is_said_twice_is_refused(name: str):
     assert judge(Guards(), HOST, (name, "a"), (name, "a")) == 400
+
+
+def test_the_place_that_a_client_comes_back_to_is_read():
+    assert head(("last-event-id", "abc-1-2")).last_event == "abc-1-2"
+    assert head(("last-event-id", "")).last_event == ""
+    assert head().last_event is None
