@@ -13,14 +13,13 @@ from tests.joined import Joined
 from tests.peers import Json, soon
 
 from interlock import Context, RpcError, Server
-from interlock.errors import INVALID_REQUEST, MISSING_CAPABILITY
+from interlock.errors import INVALID_REQUEST, MISSING_CAPABILITY, MissingCapability, UsageError
 from interlock.wire.content import Text
 from interlock.wire.inputs import (
     CreateMessageParams,
     CreateMessageResult,
     ElicitParams,
     ElicitResult,
-    Root,
     SamplingMessage,
 )
 from interlock.wire.lifecycle import SetLevelParams
@@ -362,3 +361,32 @@ async def test_blocked_sync_tools_delay_no_async_one(joined: Joined, era: str):
         go.set()
         results = await asyncio.gather(*blocked)
     assert [result.structured for result in results] == [{"result": n} for n in range(45)]
+
+
+async def test_a_client_is_not_asked_in_a_way_that_its_revision_has_no_words_for(joined: Joined):
+    """Whatever it declares: hosts that speak newer revisions too declare all they can do."""
+    server = Server("s")
+
+    @server.tool
+    async def ask(ctx: Context) -> None:
+        with pytest.raises(MissingCapability):
+            await ctx.elicit_url("Go", "https://example.com")
+
+    async def never(asked: Any) -> Any:
+        raise AssertionError("it was asked")
+
+    async with joined(server, "2025-06-18", on_elicit_url=never) as client:
+        assert not (await client.call_tool("ask")).is_error
+
+
+async def test_nobody_is_sent_to_a_page_by_a_url_that_holds_a_name(joined: Joined):
+    """2025-11-25 § Elicitation: no pre-authenticated URL."""
+    server = Server("s")
+
+    @server.tool
+    async def ask(ctx: Context) -> None:
+        with pytest.raises(UsageError, match="name"):
+            await ctx.elicit_url("Go", "https://ada:hunter2@example.com")
+
+    async with joined(server, "2025-11-25") as client:
+        assert not (await client.call_tool("ask")).is_error

@@ -33,7 +33,7 @@ from interlock.wire.inputs import (
     SamplingMessage,
 )
 from interlock.wire.jsonrpc import encode
-from interlock.wire.meta import LOG_LEVELS, ClientCapabilities, LogLevel
+from interlock.wire.meta import LOG_LEVELS, LogLevel
 from interlock.wire.notices import (
     ELICITED,
     MESSAGE,
@@ -43,6 +43,7 @@ from interlock.wire.notices import (
     ProgressNotice,
 )
 from interlock.wire.tools import Tool
+from interlock.wire.versions import V2025_11_25
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ class Context:
         missing = {
             name: settings
             for name, settings in capabilities.items()
-            if not _declared(self.call.envelope.capabilities, name, settings)
+            if not _declared(self.call.envelope, name, settings)
         }
         if missing:
             raise MissingCapability(missing)
@@ -353,9 +354,14 @@ class Context:
             raise unusable(self.call, str(why)) from None
 
 
-def _declared(capabilities: ClientCapabilities, name: str, settings: dict[str, Any]) -> bool:
-    declared = getattr(capabilities, name, None)
-    if declared is None:
+_LATER: Final = frozenset({"url", "tools"})
+"""Parts of capabilities that came with 2025-11-25. An older revision has no words for what they
+allow, whatever a client that also speaks newer ones declares."""
+
+
+def _declared(envelope: Envelope, name: str, settings: dict[str, Any]) -> bool:
+    declared = getattr(envelope.capabilities, name, None)
+    if declared is None or (envelope.revision < V2025_11_25 and not _LATER.isdisjoint(settings)):
         return False
     # An empty declaration of elicitation means forms, which were there before the word for them.
     return all(
