@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
+from msgspec import Struct
 from tests.peers import MODERN, Json
-from tests.spec.ways import Open, Peer
+from tests.spec.ways import Answer, Open, Peer
 
 from interlock.wire.meta import SERVER_INFO, SUBSCRIPTION_ID
 
@@ -63,3 +65,38 @@ async def watch(peer: Peer, *uris: str, lists: bool = False) -> Open:
 
 async def _greeting(peer: Peer) -> Json:
     return peer.greeting or (await peer.ask("server/discover")).result
+
+
+class Talked(Struct):
+    """What came of a call, and what was asked before."""
+
+    answer: Answer
+    questions: list[Json]
+    """Method and params of each."""
+
+
+Respond: TypeAlias = Callable[[Json], Json]
+"""From a question to the result that answers it."""
+
+
+async def talk(peer: Peer, name: str, respond: Json | Respond, **arguments: Any) -> Talked:
+    """Call a tool and answer all it asks: on the stream in the legacy era, by calling again since."""
+    answers: Respond = respond if callable(respond) else lambda _: respond
+    params: Json = {"name": name, "arguments": arguments}
+    questions: list[Json] = []
+    while peer.revision == MODERN:
+        answer = await peer.ask("tools/call", params)
+        result = answer.message.get("result", {})
+        if result.get("resultType") != "input_required":
+            return Talked(answer, questions)
+        asked: Json = result.get("inputRequests", {})
+        questions += asked.values()
+        params["inputResponses"] = {key: answers(question) for key, question in asked.items()}
+        params["requestState"] = result["requestState"]
+    begun = await peer.open("tools/call", params)
+    while True:
+        message = await begun.until(lambda said: "id" in said)
+        if "method" not in message:
+            return Talked(Answer(message, []), questions)
+        questions.append({"method": message["method"], "params": message.get("params", {})})
+        await peer.reply(message, answers(questions[-1]))
