@@ -293,6 +293,8 @@ async def test_a_handler_may_read_the_servers_resources(joined: Joined, era: str
         ("x://y", "function wants 'name', but 'x://y' has no variables"),
         ("x://{name}/{other}", "function has no parameter for 'other' of the template"),
         ("x://{other}{?name}", "function has no parameter for 'other'"),
+        ("note", "function: 'note' is no URI"),
+        ("x://ä b", "is no URI"),
         ("x://{name", "function: URI template 'x://{name', position 4"),
     ],
 )

@@ -15,6 +15,7 @@ from interlock import Server
 from interlock.errors import (
     INVALID_PARAMS,
     LEGACY_RESOURCE_NOT_FOUND,
+    RegistrationError,
     ResourceNotFound,
 )
 from interlock.wire.content import ResourceContents
@@ -189,6 +190,19 @@ async def test_annotations_are_listed_as_they_were_given(way: Way):
         "priority": 0.5,
         "lastModified": "2025-01-12T15:00:58Z",
     }
+
+
+@requirement("RS-08")
+@pytest.mark.parametrize(
+    "uri", ["", "note", "1a://b", "a b://c", "a://b c", "a://b\n", "a://é", "a:"]
+)
+def test_what_is_no_uri_cannot_be_registered(uri: str):
+    """URIs of one's own scheme follow RFC 3986.
+
+    https://github.com/modelcontextprotocol/modelcontextprotocol/blob/main/docs/specification/2026-07-28/server/resources.mdx
+    """
+    with pytest.raises(RegistrationError):
+        Server("s").resource(uri)(lambda: "")
 
 
 @requirement("RS-09")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
@@ -26,6 +27,9 @@ from interlock.wire.resources import (
 )
 from interlock.wire.uri import BadTemplate, Template
 
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!#-;=?-\[\]_a-z~]+")
+"""RFC 3986, as far as it can be told without knowing the scheme."""
+
 _Found: TypeAlias = list[ResourceContents] | ReadResourceResult | InputRequired
 
 
@@ -42,6 +46,11 @@ class FunctionResource:
         self.key = listed.uri
         self.function = function
         self.signature = Signature(function)
+        if not _URI.fullmatch(listed.uri):
+            raise RegistrationError(
+                f"{self.signature.name}: {listed.uri!r} is no URI: expected one such as "
+                "'note://first', with a scheme and everything else than ASCII percent-encoded"
+            )
         if self.signature.arguments.required:
             raise RegistrationError(
                 f"{self.signature.name} wants {_listed(self.signature.arguments.required)}, but "
