@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 
 import pytest
@@ -10,9 +11,11 @@ from tests.heard import listened_to
 
 __all__ = ["listened_to"]
 
-# A shared machine is slow now and then; a property that holds late still holds.
-settings.register_profile("interlock", deadline=None)
-settings.load_profile("interlock")
+# A shared machine is slow now and then; a property that holds late still holds. What is run to
+# decide about a change tries the same examples every time; HYPOTHESIS_PROFILE=search tries others.
+settings.register_profile("interlock", deadline=None, derandomize=True, database=None)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "interlock"))
 
 
 @pytest.hookimpl(wrapper=True)

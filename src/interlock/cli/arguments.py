@@ -20,6 +20,7 @@ _SAID: Final = {
 }
 _DEEP: Final = 8
 """References and alternatives followed one inside the other; a schema may lead back to itself."""
+_NO_JSON: Final = (json.JSONDecodeError, RecursionError)
 _TRUTHS: Final = {"true": True, "yes": True, "false": False, "no": False}
 
 
@@ -43,6 +44,8 @@ def whole(text: str) -> dict[str, Any]:
     text = _from_file(text)
     try:
         value = json.loads(text)
+    except RecursionError:
+        raise Problem("--json: what was given is nested too deeply.", code=USAGE) from None
     except json.JSONDecodeError as error:
         raise Problem(
             f"--json: what was given is no JSON: {error.msg} at character {error.pos + 1}.",
@@ -61,7 +64,7 @@ def by_schema(given: Sequence[tuple[str, str]], schema: Mapping[str, Any]) -> di
     key that comes several times makes an array. A key that the schema does not name is refused: it
     is a slip far more often than it is meant, and `--json` sends it all the same.
     """
-    known: Mapping[str, Any] = schema.get("properties", {})
+    known = _fields(schema.get("properties"))
     open_ended = bool(schema.get("additionalProperties", not known))
     texts: dict[str, list[str]] = {}
     for key, value in given:
@@ -78,15 +81,15 @@ def by_schema(given: Sequence[tuple[str, str]], schema: Mapping[str, Any]) -> di
 
 def missing(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     """The required arguments that are not there."""
-    return [name for name in schema.get("required", []) if name not in arguments]
+    return [name for name in _required(schema) if name not in arguments]
 
 
 def described(schema: Mapping[str, Any]) -> list[str]:
     """A line an argument: its name, its type, whether it is needed, what it is."""
     reader = _Reader(schema)
-    required = schema.get("required", [])
+    required = _required(schema)
     lines: list[str] = []
-    for name, value in schema.get("properties", {}).items():
+    for name, value in _fields(schema.get("properties")).items():
         kind = reader.called(value)
         need = "" if name in required else ", optional"
         about = str(_fields(value).get("description") or "")
@@ -128,7 +131,7 @@ class _Reader:
         if types & {"array", "object"} or "string" in types:
             try:
                 value = json.loads(text)
-            except json.JSONDecodeError:
+            except _NO_JSON:
                 value = _NONE
             if _kind(value) in types:
                 return value
@@ -151,7 +154,7 @@ class _Reader:
         if isinstance(fields.get("type"), str):
             return {fields["type"]}
         if isinstance(fields.get("type"), list):
-            return set(fields["type"])
+            return {kind for kind in fields["type"] if isinstance(kind, str)}
         if "const" in fields:
             return {_kind(fields["const"])}
         if isinstance(fields.get("enum"), list):
@@ -167,7 +170,7 @@ class _Reader:
         if name in fields:
             return fields[name]
         for word in ("anyOf", "oneOf"):
-            for part in fields.get(word, []):
+            for part in _items(fields.get(word)):
                 if name in (followed := self._followed(part)):
                     return followed[name]
         return {}
@@ -191,6 +194,14 @@ def _fields(schema: Any) -> dict[str, Any]:
     return schema if isinstance(schema, dict) else {}  # type: ignore[reportUnknownVariableType]
 
 
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []  # type: ignore[reportUnknownVariableType]
+
+
+def _required(schema: Mapping[str, Any]) -> list[str]:
+    return [name for name in _items(schema.get("required")) if isinstance(name, str)]
+
+
 def _scalar(kind: str, text: str) -> Any:
     """*text* as a value of *kind*, or `_NONE`."""
     if kind == "null":
@@ -199,7 +210,7 @@ def _scalar(kind: str, text: str) -> Any:
         return _TRUTHS.get(text.lower(), _NONE)
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except _NO_JSON:
         return _NONE
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _NONE
@@ -232,7 +243,7 @@ def _guess(text: str) -> Any:
     """Where nothing says what is wanted: JSON if it is JSON, else the text."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except _NO_JSON:
         return text
 
 
@@ -252,3 +263,5 @@ def _from_file(value: str) -> str:
         ) from None
     except UnicodeDecodeError:
         raise Problem(f"{value[1:]} is no text in UTF-8.", code=USAGE) from None
+    except ValueError as error:
+        raise Problem(f"{value[1:]!a} is no name of a file: {error}.", code=USAGE) from None

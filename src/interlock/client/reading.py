@@ -120,7 +120,7 @@ def read_page(
         try:
             items.append(msgspec.convert(each, item))
         except msgspec.ValidationError as error:
-            log.warning("an entry in the server's list of %s is left out: %s", what, error)
+            log.warning("an entry in the server's list of %s is left out: %.300s", what, error)
     cursor = fields.get("nextCursor")
     return items, cursor if isinstance(cursor, str) else None
 
@@ -141,7 +141,11 @@ def _fields(result: RawResult, what: str) -> dict[str, Any]:
         raise InvalidMessage(f"The server's answer to {what} is no object: {error}") from None
     if fields.get("resultType") == "input_required":
         raise _asks()
-    return _without_nulls(fields)
+    try:
+        return _without_nulls(fields)
+    except RecursionError:
+        # Whoever decoded it may have stood on fewer floors than we do.
+        raise InvalidMessage(f"The server's answer to {what} is nested too deeply") from None
 
 
 def _without_nulls(value: Any) -> Any:

@@ -93,7 +93,7 @@ def _url(text: str) -> Url:
 
 
 def _words(line: str) -> list[str]:
-    if line.endswith(".py") and Path(line).is_file():
+    if line.endswith(".py") and _is_file(line):
         return [line]  # A path may hold spaces.
     try:
         return shlex.split(line)
@@ -106,6 +106,13 @@ def _command(words: Sequence[str]) -> Command:
         raise ConfigError("Nothing is no target: give a URL, a command, or a Server")
     if not words[0].endswith(".py"):
         return Command(words[0], words[1:])
-    if not Path(words[0]).is_file():
+    if not _is_file(words[0]):
         raise ConfigError(f"There is no file {words[0]!r} (looked in {Path.cwd()})")
     return Command(sys.executable, words)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:
+        return False  # Too long for a name, above all.
