@@ -20,11 +20,23 @@ looked up by the message's method instead."""
 def schema(revision: str) -> dict[str, Any]:
     whole = json.loads((HERE / f"{revision}.json").read_text())
     _mend(definitions(whole))
+    if revision == "2026-07-28":
+        _extend(definitions(whole), definitions(json.loads((HERE / "tasks.json").read_text())))
     return whole
 
 
 def definitions(whole: dict[str, Any]) -> dict[str, Any]:
     return whole["$defs" if "$defs" in whole else "definitions"]
+
+
+def _extend(defined: dict[str, Any], extension: dict[str, Any]) -> None:
+    """Let an extension's messages be among those of the revision."""
+    for name, part in extension.items():
+        for ending, union in (("Request", "ClientRequest"), ("Notification", "ServerNotification")):
+            if name.endswith(ending):
+                part["properties"] = {"method": part["allOf"][1]["properties"]["method"]}
+                defined[union]["anyOf"].append({"$ref": f"#/$defs/{name}"})
+        defined[name] = part
 
 
 def _mend(defined: dict[str, Any]) -> None:

@@ -170,16 +170,13 @@ SUCCESSES: dict[str, dict[str, int]] = {
 }
 
 NO_AUTH = "the client has no authorization yet"
-NO_TASKS = "the server has no tasks yet"
 
 NOT_YET: dict[str, dict[str, str]] = {
     "server-2025-11-25": {},
     "server-all-2025-03-26": {},
     "server-all-2025-06-18": {},
     "server-all-2025-11-25": {},
-    "server-2026-07-28": {
-        **dict.fromkeys(TASKS, NO_TASKS),
-    },
+    "server-2026-07-28": {},
     "client-2025-11-25": dict.fromkeys(AUTH_BOTH, NO_AUTH),
     "client-2026-07-28": {
         **dict.fromkeys({**AUTH_BOTH, **AUTH_MODERN}, NO_AUTH),

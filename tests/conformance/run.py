@@ -142,7 +142,8 @@ def suite(
     if leg.whole:
         which = ["--suite", "all", "--spec-version", leg.revision]
     if only is not None:
-        which = ["--scenario", only, "--spec-version", leg.revision]
+        # Forced, or scenarios of extensions are left out: they belong to no revision.
+        which = ["--scenario", only, "--spec-version", leg.revision, "--force"]
     command = [str(PEER / "bin/node"), str(PEER / SUITE), leg.side, *arguments, *which]
     command += ["--output-dir", str(folder.relative_to(PROJECT))]
     if verbose and only is not None:

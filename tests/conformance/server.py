@@ -42,6 +42,9 @@ A = TypeVar("A")
 PAUSE = 0.05
 """Seconds between notifications, which the suite wants to arrive one after another."""
 
+NAMED = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+AGREED = {"type": "object", "properties": {"confirm": {"type": "boolean"}}}
+
 server = Server(
     "interlock-conformance",
     version="1.0.0",
@@ -446,6 +449,61 @@ async def test_missing_capability(ctx: Context) -> str:
 
 
 # Prompts.
+
+
+# Tools that run as tasks, for clients that declare the extension.
+
+
+@server.tool
+async def greet(name: str) -> str:
+    """Greet, at once and never as a task."""
+    return f"Hello, {name}!"
+
+
+@server.tool(task="optional")
+async def slow_compute(seconds: float, label: str) -> str:
+    """Take some seconds; with none, answer before there is a task."""
+    await asyncio.sleep(seconds)
+    return f"{label}: computed for {seconds:g} s"
+
+
+@server.tool(task="required")
+async def failing_job() -> str:
+    """Fail after a while, as a tool does."""
+    await asyncio.sleep(1)
+    raise ToolError("The job failed, as it was meant to")
+
+
+@server.tool(task="required")
+async def protocol_error_job() -> str:
+    """Fail as a request does."""
+    raise RpcError(-32000, "The job cannot be done")
+
+
+@server.tool(task="optional")
+async def confirm_delete(filename: str, ctx: Context) -> str:
+    """Ask one question on the way."""
+    agreed = await ctx.elicit(f"Delete {filename}?", AGREED, key="confirm")
+    return f"{filename}: {'deleted' if agreed.accepted else 'kept'}"
+
+
+@server.tool(task="optional")
+async def multi_input(ctx: Context) -> str:
+    """Ask two questions at once."""
+    answers = await asyncio.gather(
+        ctx.elicit("What is your name?", NAMED, key="name"),
+        ctx.elicit("Go on?", AGREED, key="confirm"),
+    )
+    return ", ".join(answer.action for answer in answers)
+
+
+@server.tool(task="later")
+async def test_tool_with_task(ctx: Context) -> str:
+    """Ask first, and become a task then."""
+    named = await ctx.elicit("What is your name?", NAMED, key="user_name")
+    await ctx.become_task()
+    await asyncio.sleep(PAUSE)
+    return f"Hello, {(named.content or {}).get('name', 'whoever you are')}!"
 
 
 @server.prompt

@@ -26,6 +26,11 @@ class Lifespan:
         self._entered: asyncio.Future[None] | None = None
         self._leave = asyncio.Event()
 
+    @property
+    def last(self) -> bool:
+        """Whether whoever leaves next is the last."""
+        return self._users == 1
+
     async def start(self) -> None:
         """Enter on first use; raises what entering raised."""
         self._users += 1

@@ -212,17 +212,21 @@ class Parking:
     def __len__(self) -> int:
         return len(self._parked)
 
-    async def answer(self, call: Call, signature: Signature, run: Run) -> Result:
+    async def answer(
+        self, call: Call, signature: Signature, run: Run, *, apart: bool = False
+    ) -> Result:
         """Run a call of a function that may ask, or that came with a state; held where it must be.
 
         A legacy client is asked on the call's stream, and a client that nothing can be asked of
-        not at all: there the handler runs as any other does.
+        not at all: there the handler runs as any other does, unless it may want to be *apart* from
+        its request for another reason.
         """
         params: Any = call.params
         state: str | None = params.request_state
         if call.session is not None:
             return await run(call)
-        if state is None and not (signature.wants_context and askable(call.envelope.capabilities)):
+        asks = signature.wants_context and askable(call.envelope.capabilities)
+        if state is None and not (asks or apart):
             return await run(call)
         ours = state is None or state.startswith(TICKET)
         if not ours and not signature.may_return(InputRequired):

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar, overload
 
+import msgspec
+
 from interlock.errors import METHOD_NOT_FOUND, RegistrationError, RpcError
 from interlock.protocol.call import Call, Handler, Middleware, stack
 from interlock.protocol.sealing import Keyring, from_environment
 from interlock.server.completion import Completer, Completions
 from interlock.server.context import Context
 from interlock.server.function import Function, documentation, name_of
+from interlock.server.ledger import TaskLimits
 from interlock.server.lifespan import Factory, Lifespan
 from interlock.server.parking import LIMIT, SECONDS, Parking
 from interlock.server.prompts import FunctionPrompt, Prompts
 from interlock.server.resources import FunctionResource, FunctionTemplate, Resources
 from interlock.server.shelf import UNCACHED, Caching, Shelf, hints_of
 from interlock.server.subscriptions import Subscriptions
+from interlock.server.tasks import Mode, Tasks
 from interlock.server.threads import WORKERS, Threads
-from interlock.server.tools import Tools, describe
+from interlock.server.tools import Tools, describe, shown
+from interlock.store.memory import MemoryStore
+from interlock.store.ports import Store
 from interlock.wire.content import ResourceContents
 from interlock.wire.lifecycle import (
     DiscoverResult,
@@ -40,8 +46,9 @@ from interlock.wire.methods import DISCOVER, INITIALIZE, LISTEN, PING
 from interlock.wire.notices import Kind
 from interlock.wire.prompts import Prompt
 from interlock.wire.resources import Resource, ResourceTemplate
+from interlock.wire.tasks import EXTENSION
 from interlock.wire.tools import ToolAnnotations
-from interlock.wire.versions import MODERN
+from interlock.wire.versions import MODERN, V2025_11_25
 
 F = TypeVar("F", bound=Function)
 
@@ -58,6 +65,9 @@ class Server:
     of them or by kind; the default is to keep nothing. *keyring* seals what travels through clients: workers that serve one
     endpoint need the same secrets, by default those in `INTERLOCK_KEYS`. At most *parked* calls wait
     for what they asked modern clients, each for *parked_seconds*.
+
+    *store* keeps tasks, as far as *tasks* allows: by default in this process, with a `SqliteStore`
+    over its end. The server opens it when it starts, and closes it when it stops.
 
     A server may be changed while it runs: clients are told, of the kinds that it had when they
     came. *offers* names kinds ("tools", "resources", "prompts") that it will have later.
@@ -81,6 +91,8 @@ class Server:
         keyring: Keyring | None = None,
         parked: int = LIMIT,
         parked_seconds: float = SECONDS,
+        store: Store | None = None,
+        tasks: TaskLimits = TaskLimits(),  # noqa: B008  frozen
     ) -> None:
         self.info = Implementation(
             name=name,
@@ -97,8 +109,11 @@ class Server:
         self._keyring = keyring if keyring is not None else from_environment()
         self._parking = Parking(self._keyring, limit=parked, seconds=parked_seconds)
         self._lifespan = Lifespan(lifespan)
+        self._store = store if store is not None else MemoryStore()
+        self.tasks = Tasks(self._store, tasks, self._has_tasks)
+        self.subscriptions.follow = self.tasks.follow
 
-        def shelf(member: str, noun: str, kind: Kind) -> Shelf[Any]:
+        def shelf(member: str, noun: str, kind: Kind, **options: Any) -> Shelf[Any]:
             def changed() -> None:
                 self._offers.add(kind)  # And for good: who came while there was one may rely on it.
                 self.subscriptions.changed(kind)
@@ -110,10 +125,15 @@ class Server:
                 hints=hints_of(cache, kind),
                 changed=changed,
                 realm=name,
+                **options,
             )
 
         self.tools = Tools(
-            shelf("tools", "tool", "tools"), self._context, self._threads, self._parking
+            shelf("tools", "tool", "tools", shown=shown),
+            self._context,
+            self._threads,
+            self._parking,
+            self.tasks,
         )
         self.resources = Resources(
             shelf("resources", "resource", "resources"),
@@ -143,6 +163,7 @@ class Server:
             "prompts/list": self.prompts.shelf.page,
             "prompts/get": self.prompts.get,
             "completion/complete": self._complete,
+            **self.tasks.routes,
         }
         self.handle: Handler = stack(self._route, middleware)
 
@@ -165,6 +186,7 @@ class Server:
         output_schema: dict[str, Any] | None = None,
         meta: dict[str, Any] | None = None,
         structured: bool = True,
+        task: Mode = "never",
         cache: CacheHints | None = None,
     ) -> Callable[[F], F]: ...
 
@@ -178,6 +200,10 @@ class Server:
         arguments are still decoded into the function's own types. *cache* is how long its place in
         the list may be kept. Raise `ToolError` to tell the model what went wrong; any other
         exception is masked.
+
+        *task* lets calls outlive their request, for clients that can have a task for an answer:
+        "optional" makes one of every call that takes longer than a moment, "required" of every
+        call, and refuses clients that cannot; "later" waits for `await ctx.become_task()`.
         """
 
         def register(function: F) -> F:
@@ -307,15 +333,29 @@ class Server:
     # Serving.
 
     async def start(self) -> None:
-        """Open the lifespan. Whoever serves the server calls it once, before the first call."""
-        await self._lifespan.start()
+        """Open the store and the lifespan. Whoever serves the server calls it once, before the
+        first call.
+        """
+        await self._store.open()
+        try:
+            await self._lifespan.start()
+        except BaseException:
+            await self._store.close()
+            raise
 
     async def stop(self) -> None:
-        """Close the lifespan, and end subscriptions, once nobody serves the server any more."""
-        if await self._lifespan.stop():
-            self.subscriptions.end()
-            await self._parking.end()
-            self._threads.stop()
+        """End tasks, close the lifespan, and end subscriptions, once nobody serves the server any
+        more.
+        """
+        try:
+            if self._lifespan.last:
+                await self.tasks.end()
+            if await self._lifespan.stop():
+                self.subscriptions.end()
+                await self._parking.end()
+                self._threads.stop()
+        finally:
+            await self._store.close()
 
     @property
     def capabilities(self) -> ServerCapabilities:
@@ -331,7 +371,11 @@ class Server:
             prompts=ListCapability(list_changed=True) if "prompts" in offers else None,
             completions={} if len(self.completions) else None,
             logging={},
+            extensions={EXTENSION: {}} if self._has_tasks() else None,
         )
+
+    def _has_tasks(self) -> bool:
+        return any(tool.task is not None for tool in self.tools.shelf)
 
     def _route(self, call: Call) -> Awaitable[Result]:
         handler = self._routes.get(call.row.name)
@@ -344,10 +388,25 @@ class Server:
         self.subscriptions.attach(call.session)
         return InitializeResult(
             protocol_version=call.envelope.revision.name,
-            capabilities=self.capabilities,
+            capabilities=self._legacy_capabilities(call),
             server_info=self.info,
             instructions=self.instructions,
         )
+
+    def _legacy_capabilities(self, call: Call) -> ServerCapabilities:
+        """The same as a legacy client knows them: tasks as an experiment of one revision."""
+        capabilities = self.capabilities
+        if not self._has_tasks():
+            return capabilities
+        others = {
+            name: settings
+            for name, settings in (capabilities.extensions or {}).items()
+            if name != EXTENSION
+        }
+        tasks = None
+        if call.envelope.revision == V2025_11_25:
+            tasks = self.tasks.capability(call)
+        return msgspec.structs.replace(capabilities, extensions=others or None, tasks=tasks)
 
     async def _discover(self, call: Call) -> DiscoverResult:
         return DiscoverResult(
@@ -371,7 +430,7 @@ class Server:
         return template.template.names if template is not None else None
 
     def _context(self, call: Call) -> Context:
-        return Context(call, self._read, self._lifespan.state, self._keyring)
+        return Context(call, self._read, self._lifespan.state, self._keyring, self.tasks.become)
 
     async def _read(self, call: Call, uri: str) -> Sequence[ResourceContents]:
         return await self.resources.contents(call, uri)

@@ -17,6 +17,7 @@ from interlock.errors import INVALID_PARAMS, RegistrationError, RpcError, UsageE
 from interlock.protocol.call import Call
 from interlock.wire.jsonrpc import encode
 from interlock.wire.meta import CacheHints, PagedParams, RawResult, Wire
+from interlock.wire.versions import Revision
 
 
 class Component(Protocol):
@@ -70,7 +71,8 @@ class Shelf(Generic[C]):
 
     *member* is the list's name in its result ("tools"), *noun* what messages call one. A page
     has *page_size* entries; None puts all on one. *changed* is called after each change. *realm*
-    says whose cursors are taken: workers that serve one endpoint have the same.
+    says whose cursors are taken: workers that serve one endpoint have the same. *shown* gives what
+    clients of a revision see of one, where that is not the same for all.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Shelf(Generic[C]):
         hints: CacheHints = UNCACHED,
         changed: Callable[[], None] = lambda: None,
         realm: str = "",
+        shown: Callable[[C, Revision], Wire] = lambda item, _: item.listed,
     ) -> None:
         self.noun = noun
         self.hints = hints
@@ -89,8 +92,9 @@ class Shelf(Generic[C]):
         self._page_size = page_size
         self._changed = changed
         self._realm = f"{realm}\0{member}".encode()
+        self._shown = shown
         self._items: dict[str, C] = {}
-        self._pages: dict[tuple[bool, str | None], RawResult] = {}
+        self._pages: dict[tuple[str, str | None], RawResult] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -122,15 +126,16 @@ class Shelf(Generic[C]):
         """Answer a list request."""
         params = call.params
         cursor = params.cursor if isinstance(params, PagedParams) else None
-        # Which caller sees the cache hints is the era's business; both forms are kept.
-        key = (call.envelope.revision.modern, cursor)
+        # What a client sees depends on its revision; each has its form, and each is kept.
+        revision = call.envelope.revision
+        key = (revision.name, cursor)
         page = self._pages.get(key)
         if page is None:
-            page = self._encode(*key)
+            page = self._encode(revision, cursor)
             self._pages[key] = page
         return page
 
-    def _encode(self, modern: bool, cursor: str | None) -> RawResult:
+    def _encode(self, revision: Revision, cursor: str | None) -> RawResult:
         items = list(self._items.values())
         start, end = 0, len(items)
         if cursor is not None:
@@ -139,8 +144,8 @@ class Shelf(Generic[C]):
         if self._page_size is not None and start + self._page_size < end:
             end = start + self._page_size
             body["nextCursor"] = self._cursor(items[end - 1].key)
-        body[self._member] = [item.listed for item in items[start:end]]
-        if modern:
+        body[self._member] = [self._shown(item, revision) for item in items[start:end]]
+        if revision.modern:
             # Of all members, not of this page's: pages of one list have one scope (§ Caching).
             hints = narrowest([item.kept or self.hints for item in items] or [self.hints])
             body["ttlMs"] = hints.ttl_ms

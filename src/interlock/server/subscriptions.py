@@ -33,6 +33,7 @@ from interlock.wire.notices import (
     UpdatedNotice,
 )
 from interlock.wire.resources import SubscribeParams
+from interlock.wire.tasks import Task
 
 LISTENERS: Final = 10_000
 EACH: Final = 1_000
@@ -47,7 +48,8 @@ PAUSE: Final = 0.05
 KINDS: Final[tuple[Kind, ...]] = ("tools", "prompts", "resources")
 
 T = TypeVar("T")
-Tell: TypeAlias = Callable[[str, str, Notice], None]
+Told: TypeAlias = Notice | Task
+Tell: TypeAlias = Callable[[str, str, Told], None]
 """Sends a listener a notice of a method, in place of one with the same key that is still due."""
 
 
@@ -84,18 +86,18 @@ class _Ear:
         self.principal = principal
         # The acknowledgement is the first message of a subscription (2026-07-28 § Subscriptions).
         self.silent = id is not None
-        self.due: dict[tuple[str, str], Notice] | None = None
+        self.due: dict[tuple[str, str], Told] | None = None
         self.telling: asyncio.Task[None] | None = None
 
     def acknowledged(self) -> None:
         self.silent = False
         self.tell()
 
-    def hear(self, method: str, key: str, notice: Notice) -> None:
+    def hear(self, method: str, key: str, notice: Told) -> None:
         self.owe(method, key, notice)
         self.tell()
 
-    def owe(self, method: str, key: str, notice: Notice) -> None:
+    def owe(self, method: str, key: str, notice: Told) -> None:
         """Have *notice* told, in place of one of the same method and key that still is due."""
         if self.id is not None:
             notice.meta = {**(notice.meta or {}), SUBSCRIPTION_ID: self.id}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -27,12 +27,15 @@ from interlock.server.older import as_known
 from interlock.server.parking import Parking
 from interlock.server.shape import BadArguments, wrapped
 from interlock.server.shelf import Shelf
+from interlock.server.tasks import MODES, Mode, Tasks
 from interlock.server.threads import Threads
 from interlock.wire.content import Text
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import encode
 from interlock.wire.meta import CacheHints, Icon, Result
+from interlock.wire.tasks import Support
 from interlock.wire.tools import CallToolParams, CallToolResult, Tool, ToolAnnotations
+from interlock.wire.versions import V2025_11_25, Revision
 
 log: Final = logging.getLogger("interlock.tools")
 
@@ -51,9 +54,10 @@ class FunctionTool:
         output: Callable[[Any], bytes] | None = None,
         wrap: bool = False,
         kept: CacheHints | None = None,
+        task: Mode | None = None,
     ) -> None:
         """*output* encodes what the function returns as structured content, *wrap* puts it into
-        `{"result": …}`; None sends content only.
+        `{"result": …}`; None sends content only. *task* says when a call becomes a task.
         """
         self.kept = kept
         self.listed = listed
@@ -62,6 +66,7 @@ class FunctionTool:
         self.mirrored = promised(listed)
         self.signature = signature
         self.asks = signature.wants_context
+        self.task: Mode | None = task
         self._bind = signature.arguments.from_json
         self._plain = signature.plain
         self._output = output
@@ -122,8 +127,10 @@ class Tools:
         context: MakeContext,
         threads: Threads,
         parking: Parking,
+        tasks: Tasks,
     ) -> None:
         self.shelf = shelf
+        self._tasks = tasks
         self._context = context
         self._threads = threads
         self._parking = parking
@@ -136,11 +143,34 @@ class Tools:
             raise RpcError(INVALID_PARAMS, f"Unknown tool: {params.name[:100]!r}")
         if tool.mirrored:
             hold(call, tool.mirrored)
+        if tool.task is not None or params.task:
+            return await self._outliving(call, tool)
         if tool.asks or params.request_state is not None:
             return await self._parking.answer(
                 call, tool.signature, lambda own: tool.run(own, self._context, self._threads)
             )
         return await tool.run(call, self._context, self._threads)
+
+    async def _outliving(self, call: Call, tool: FunctionTool) -> Result:
+        """Call a tool that may become a task, or that somebody wants to."""
+
+        def run(own: Call) -> Awaitable[Result]:
+            return tool.run(own, self._context, self._threads)
+
+        answer = await self._tasks.take(call, tool.task, tool.signature, run)
+        if answer is not None:
+            return answer
+        return await self._parking.answer(
+            call, tool.signature, run, apart=tool.task == "later" and self._tasks.wanted(call)
+        )
+
+
+def shown(tool: FunctionTool, revision: Revision) -> Tool:
+    """A tool as it is listed: whether it can be a task is said in the experiment alone."""
+    if tool.task is None or revision != V2025_11_25:
+        return tool.listed
+    support: Support = "required" if tool.task == "required" else "optional"
+    return msgspec.structs.replace(tool.listed, execution={"taskSupport": support})
 
 
 def describe(
@@ -156,6 +186,7 @@ def describe(
     meta: dict[str, Any] | None = None,
     structured: bool = True,
     cache: CacheHints | None = None,
+    task: Mode = "never",
 ) -> FunctionTool:
     """The tool that *function* is; whatever is not given is read off it."""
     signature = Signature(function)
@@ -194,7 +225,14 @@ def describe(
         icons=list(icons) if icons else None,
         meta=meta,
     )
-    return FunctionTool(listed, signature, output=output, wrap=wrap, kept=cache)
+    if task not in MODES:
+        raise RegistrationError(f"{name}: task={task!r} is none of {', '.join(MODES)}")
+    if task == "later" and not signature.wants_context:
+        raise RegistrationError(
+            f'{name}: task="later" waits for `await ctx.become_task()`: give it a Context parameter'
+        )
+    mode = task if task != "never" else None
+    return FunctionTool(listed, signature, output=output, wrap=wrap, task=mode, kept=cache)
 
 
 def failed(text: str) -> CallToolResult:

@@ -17,8 +17,9 @@ from interlock.wire.jsonrpc import UNREADABLE
 from interlock.wire.meta import PROTOCOL_VERSION, SERVER_INFO, SUBSCRIPTION_ID, Id, Result
 from interlock.wire.methods import BY_NAME, INITIALIZE
 from interlock.wire.notices import ListenResult
+from interlock.wire.tasks import CreateTaskResult
 from interlock.wire.versions import BY_NAME as REVISIONS
-from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, Revision, settle
+from interlock.wire.versions import LATEST_MODERN, Revision, settle
 
 Side: TypeAlias = Literal["client", "server"]
 Validate: TypeAlias = Callable[[str, str, Any], str | None]
@@ -207,6 +208,8 @@ class Wiretap:
             revision = self.revision
         elif revision.modern and result.get("resultType") == "input_required":
             kind = InputRequired
+        elif method == "tools/call" and ("task" in result or result.get("resultType") == "task"):
+            kind = CreateTaskResult
         self._check(side, revision, _RESULT.get(kind, kind.__name__), result)
         meta = result.get("_meta", {})
         if revision.modern and side == "server" and SERVER_INFO not in meta:

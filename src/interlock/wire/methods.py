@@ -11,7 +11,17 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
-from interlock.wire import completion, inputs, lifecycle, meta, notices, prompts, resources, tools
+from interlock.wire import (
+    completion,
+    inputs,
+    lifecycle,
+    meta,
+    notices,
+    prompts,
+    resources,
+    tasks,
+    tools,
+)
 from interlock.wire.versions import (
     ALL,
     V2024_11_05,
@@ -25,9 +35,10 @@ from interlock.wire.versions import (
 class Method(Struct, frozen=True):
     """What the protocol says of one request.
 
-    *to* is the side that answers it; *since* and *last* bound its revisions; *mirrored* names the
-    member of params that HTTP repeats in `Mcp-Name`; *may_ask* allows an `InputRequired` answer;
-    *safe* says that sending it twice does what sending it once does.
+    *to* is the side that answers it; *since* and *last* bound its revisions; *mirrored* is the
+    attribute of params that HTTP repeats in `Mcp-Name`, and *mirrored_member* its name on the wire;
+    *may_ask* allows an `InputRequired` answer; *safe* says that sending it twice does what sending
+    it once does.
     """
 
     name: str
@@ -37,10 +48,14 @@ class Method(Struct, frozen=True):
     to: Literal["server", "client", "both"] = "server"
     since: Revision = V2024_11_05
     last: Revision = V2026_07_28
-    mirrored: Literal["name", "uri"] | None = None
+    mirrored: Literal["name", "uri", "task_id"] | None = None
     cacheable: bool = False
     may_ask: bool = False
     safe: bool = True
+
+    @property
+    def mirrored_member(self) -> str | None:
+        return "taskId" if self.mirrored == "task_id" else self.mirrored
 
 
 def _row(name: str, params: type[meta.Params], result: type[meta.Result], **columns: Any) -> Method:
@@ -96,6 +111,18 @@ ROWS: Final = (
     _row("completion/complete", completion.CompleteParams, completion.CompleteResult),
     _row("logging/setLevel", lifecycle.SetLevelParams, meta.EmptyResult, last=_D),
     _row(LISTEN, notices.ListenParams, notices.ListenResult, since=_E, safe=False),
+    # Of tasks, the experiment's and the extension's: what both have they ask for in the same words.
+    _row(tasks.GET, tasks.TaskParams, tasks.GetTaskResult, since=_D, mirrored="task_id"),
+    _row(tasks.CANCEL, tasks.TaskParams, tasks.CancelTaskResult, since=_D, mirrored="task_id"),
+    _row(
+        tasks.UPDATE,
+        tasks.UpdateTaskParams,
+        tasks.UpdateTaskResult,
+        since=_E,
+        mirrored="task_id",
+    ),
+    _row(tasks.RESULT, tasks.TaskParams, tasks.GetTaskPayloadResult, since=_D, last=_D),
+    _row(tasks.LIST, meta.PagedParams, tasks.ListTasksResult, since=_D, last=_D),
     _row(
         "sampling/createMessage",
         inputs.CreateMessageParams,

@@ -43,10 +43,14 @@ class ListToolsResult(PagedResult):
 
 
 class CallToolParams(Params):
-    """*arguments* stay raw until the function's own decoder reads them; absent means `{}`."""
+    """*arguments* stay raw until the function's own decoder reads them; absent means `{}`.
+
+    *task* asks for a task, in 2025-11-25; any other revision ignores it, whatever it is.
+    """
 
     name: str
     arguments: Raw = Raw()
+    task: Raw = Raw()
     input_responses: dict[str, Raw] | None = None
     request_state: str | None = None
 

@@ -1,0 +1,348 @@
+"""A call that goes on without its request: what it says and asks, and how it ends.
+
+The handler sees an outlet like any other's. Until the call has become a task that is the request's
+own; from then on a question is published in the task and answered through it, progress becomes the
+task's message, and what else is said goes to a 2025-11-25 client's session, or nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from interlock.errors import INTERNAL_ERROR, INVALID_REQUEST, RpcError, StoreError
+from interlock.protocol.call import Call
+from interlock.protocol.outlet import SILENT, Outlet
+from interlock.protocol.sealing import digest
+from interlock.server.ledger import Answer, Ledger, Question, Record, legacy_view
+from interlock.store.ports import Unsubscribe
+from interlock.transport.eager import eagerly
+from interlock.wire.inputs import InputRequired
+from interlock.wire.jsonrpc import encode
+from interlock.wire.meta import RawResult, Result, Wire
+from interlock.wire.notices import PROGRESS, Notice, ProgressNotice
+from interlock.wire.tasks import RELATED, STATUS, Status
+
+log: Final = logging.getLogger("interlock.tasks")
+
+QUESTIONS: Final = 64
+"""How many questions one task may have open at once."""
+ASKED: Final = 1000
+"""How many it may ask in all: each has a key of its own for as long as the task is kept."""
+PACE: Final = 0.5
+"""Seconds between two writes of a task's progress."""
+MESSAGE: Final = 500
+"""How long a task's message may be, in characters."""
+PAUSES: Final = (0.2, 1.0, 5.0)
+"""Seconds before the end of a task is written again, where the store could not."""
+
+Run = Callable[[Call], Awaitable[Result]]
+
+
+class Errand:
+    """One handler that runs apart from its request, and the outlet of its call."""
+
+    def __init__(
+        self, ledger: Ledger, call: Call, task: asyncio.Task[Result] | None = None
+    ) -> None:
+        """*task* is the handler's where it runs already, with *call* its own."""
+        loop = asyncio.get_running_loop()
+        self.key = ""
+        self.id = ""
+        self.call = call if task is not None else msgspec.structs.replace(call, outlet=self)
+        self.wants: asyncio.Future[None] = loop.create_future()
+        """Done once it asks: from then on it must be a task."""
+        self.ended: asyncio.Future[None] = loop.create_future()
+        """Done once it is over, and that is on record."""
+        self._ledger = ledger
+        self._task = task
+        self._outlet: Outlet = call.outlet if task is None else SILENT
+        self._begun: asyncio.Future[bool] = loop.create_future()
+        self._asking: dict[str, asyncio.Future[Answer]] = {}
+        self._used: set[str] = set()
+        self._message: str | None = None
+        self._reason: str | None = None
+        self._told: tuple[str, str | None] = ("", None)
+        self._looks: int = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._pacing: asyncio.TimerHandle | None = None
+        self._unsubscribe: Unsubscribe | None = None
+        self._chores: set[asyncio.Task[None]] = set()
+
+    # As a handler that runs.
+
+    @property
+    def task(self) -> asyncio.Task[Result]:
+        assert self._task is not None
+        return self._task
+
+    def start(self, run: Run) -> None:
+        self._task = eagerly(_run(run, self.call), asyncio.get_running_loop())
+        if self.call.cancelled:
+            self._task.cancel()
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until it is done or asks, but no longer than that."""
+        await asyncio.wait(
+            [self.task, self.wants], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+
+    async def end(self) -> None:
+        """End the handler, and wait until it has."""
+        self._cancel()
+        await asyncio.wait([self.task])
+
+    async def begin(self, key: str, record: Record) -> bool:
+        """Be the task of *record* from now on; False if there is no room for one more."""
+        unsubscribe = await self._ledger.watch(key, self._changed)
+        try:
+            kept = await self._ledger.create(key, record)
+        except BaseException:
+            await unsubscribe()
+            raise
+        if not kept:
+            await unsubscribe()
+            return False
+        self.key, self.id = key, record.id
+        self._unsubscribe = unsubscribe
+        seconds = record.ttl / 1000
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._overdue, seconds)
+        self._begun.set_result(True)
+        return True
+
+    def attend(self) -> None:
+        """See to its end, once it runs."""
+        self.task.add_done_callback(lambda task: self._do(self._finish(task)))
+
+    def refuse(self) -> None:
+        """It cannot become a task: it goes on as the call it was, and cannot ask."""
+        self._begun.set_result(False)
+
+    def stop(self, reason: str) -> None:
+        """End it for a *reason* of the server's."""
+        self._reason = reason
+        self._cancel()
+
+    def _cancel(self) -> None:
+        self.call.cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    # As the outlet of the handler's call.
+
+    def notify(self, method: str, params: Wire | Raw) -> None:
+        if not self.key:
+            self._outlet.notify(method, params)
+            return
+        if method == PROGRESS and isinstance(params, ProgressNotice):
+            total = f" of {params.total:g}" if params.total is not None else ""
+            self._message = (params.message or f"{params.progress:g}{total}")[:MESSAGE]
+            if self._pacing is None:
+                self._pacing = asyncio.get_running_loop().call_later(0, self._pace)
+        session = self.call.session
+        if session is not None and isinstance(params, Notice):
+            related = {**(params.meta or {}), RELATED: {"taskId": self.id}}
+            session.standing.notify(method, msgspec.structs.replace(params, meta=related))
+
+    async def drain(self) -> None:
+        if not self.key:
+            await self._outlet.drain()
+
+    def close_stream(self, retry: float) -> None:
+        if not self.key:
+            self._outlet.close_stream(retry)
+
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
+        if not self.wants.done():
+            self.wants.set_result(None)
+        if not await asyncio.shield(self._begun):
+            raise RpcError(INVALID_REQUEST, "There are too many tasks for this one to ask")
+        data = params if isinstance(params, Raw) else Raw(encode(params))
+        if len(self._asking) >= QUESTIONS or len(self._used) >= ASKED:
+            raise RpcError(INVALID_REQUEST, "This task asks too many questions")
+        name = self._name(method, data, key)
+        asking = self._asking[name] = asyncio.get_running_loop().create_future()
+        question = Question(method, data)
+
+        def publish(record: Record) -> bool:
+            record.questions[name] = question
+            record.status = "input_required"
+            return True
+
+        try:
+            record = await self._ledger.change(self.key, publish)
+            if record is None or record.over:
+                raise RpcError(INVALID_REQUEST, "This task is over, and can ask nothing")
+            answer = await asking
+        finally:
+            del self._asking[name]
+            if not asking.done() or asking.cancelled():
+                self._do(self._withdraw(name))
+        if answer.error is not None:
+            error = answer.error
+            raise RpcError(error["code"], error["message"], error.get("data"))
+        return answer.result
+
+    def _name(self, method: str, params: Raw, key: str) -> str:
+        """A key that nothing else was asked under, nor ever will be."""
+        stem = key or f"{method.partition('/')[0]}-{digest(params).hex()[:12]}"
+        name, count = stem, 1
+        while name in self._used:
+            count += 1
+            name = f"{stem}-{count}"
+        self._used.add(name)
+        return name
+
+    async def _withdraw(self, name: str) -> None:
+        def without(record: Record) -> bool:
+            if record.questions.pop(name, None) is None:
+                return False
+            if not record.questions:
+                record.status = "working"
+            return True
+
+        await self._ledger.change(self.key, without)
+
+    # What others do to it, and what they are told.
+
+    def _changed(self) -> None:
+        self._looks += 1
+        if self._looks == 1:
+            self._do(self._look())
+
+    async def _look(self) -> None:
+        """See what was said to its questions, and whether it was cancelled."""
+        try:
+            while self._looks:
+                seen = self._looks
+                await self._see()
+                self._looks -= seen
+        finally:
+            self._looks = 0
+
+    async def _see(self) -> None:
+        record = await self._ledger.find(self.key)
+        if record is None or record.status == "cancelled":
+            self._cancel()
+        for name, asking in list(self._asking.items()):
+            answer = await self._ledger.answer(self.key, name)
+            if answer is not None and not asking.done():
+                asking.set_result(answer)
+        if record is not None:
+            self._tell(record)
+
+    def _tell(self, record: Record) -> None:
+        """Tell a client of the experiment, if this is news to it."""
+        session = self.call.session
+        if session is None:
+            return
+        view = legacy_view(record)
+        news = (view.status, view.status_message)
+        if news != self._told:
+            self._told = news
+            session.standing.notify(STATUS, view)
+
+    def _pace(self) -> None:
+        self._pacing = asyncio.get_running_loop().call_later(PACE, self._paced)
+        self._do(self._report(self._message))
+
+    def _paced(self) -> None:
+        self._pacing = None
+        if self._message is not None:
+            self._pace()
+
+    async def _report(self, message: str | None) -> None:
+        self._message = None
+
+        def say(record: Record) -> bool:
+            record.message = message
+            return True
+
+        await self._ledger.change(self.key, say)
+
+    def _overdue(self, seconds: float) -> None:
+        self.stop(f"This task took longer than {seconds:g} seconds")
+
+    async def _finish(self, task: asyncio.Task[Result]) -> None:
+        settle = await self._outcome(task)
+        for pause in (*PAUSES, None):
+            try:
+                record = await self._ledger.change(self.key, settle)
+                if record is not None:
+                    self._tell(record)
+                break
+            except StoreError as error:
+                log.error("task %s: its end cannot be kept: %s", self.id, error)
+                if pause is not None:
+                    await asyncio.sleep(pause)
+        for timer in (self._timer, self._pacing):
+            if timer is not None:
+                timer.cancel()
+        if self._unsubscribe is not None:
+            await self._unsubscribe()
+        self.ended.set_result(None)
+
+    async def _outcome(self, task: asyncio.Task[Result]) -> Callable[[Record], bool]:
+        """What the record is to say of how the handler ended."""
+        if task.cancelled():
+            if self._reason is None:
+                return _settled("cancelled")
+            return _failed(INTERNAL_ERROR, self._reason)
+        try:
+            result = task.result()
+            if isinstance(result, InputRequired):
+                raise TypeError("a task cannot return InputRequired: ask with ctx.elicit instead")
+            body = bytes(result.body) if isinstance(result, RawResult) else encode(result)
+            if len(body) > self._ledger.limits.result_bytes:
+                return _failed(INTERNAL_ERROR, f"The result of {len(body)} bytes is too long")
+            await self._ledger.keep(self.key, body)
+        except RpcError as error:
+            return _failed(error.code, error.message, error.data)
+        except Exception as error:
+            # The top of a task: what a handler did not expect is ours to report, nobody else's to read.
+            incident = os.urandom(4).hex()
+            log.error("task %s failed (incident %s)", self.id, incident, exc_info=error)
+            return _failed(INTERNAL_ERROR, f"Internal error (incident {incident})")
+        is_error = bool(getattr(result, "is_error", False))
+        return _settled("completed", is_error=is_error)
+
+    def _do(self, chore: Coroutine[Any, Any, None]) -> None:
+        """Have something done that nobody waits for."""
+        doing = asyncio.get_running_loop().create_task(chore)
+        self._chores.add(doing)
+        doing.add_done_callback(self._done)
+
+    def _done(self, doing: asyncio.Task[None]) -> None:
+        self._chores.discard(doing)
+        if not doing.cancelled() and (error := doing.exception()) is not None:
+            log.error("task %s: %s", self.id, error, exc_info=error)
+
+
+def _settled(status: Status, *, is_error: bool = False) -> Callable[[Record], bool]:
+    def settle(record: Record) -> bool:
+        record.settle(status)
+        record.is_error = is_error
+        return True
+
+    return settle
+
+
+def _failed(code: int, message: str, data: Any = None) -> Callable[[Record], bool]:
+    def settle(record: Record) -> bool:
+        record.settle("failed", message[:MESSAGE])
+        record.error = {"code": code, "message": message}
+        if data is not None:
+            record.error["data"] = data
+        return True
+
+    return settle
+
+
+async def _run(run: Run, call: Call) -> Result:
+    return await run(call)
