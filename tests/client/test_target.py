@@ -28,7 +28,7 @@ def test_a_string_with_a_scheme_is_a_url(url: str):
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://example.com", "http://", "http:///mcp", "ws://x/y", "http://x:port/", "://"]
+    "url", ["ftp://example.com", "http://", "http:///mcp", "ws:///x", "http://x:port/", "://"]
 )
 def test_a_url_that_no_server_can_have_is_refused(url: str):
     with pytest.raises(ConfigError, match="is no URL of a server"):

@@ -158,7 +158,7 @@ async def test_methods_of_the_other_era_do_not_exist(joined: Joined):
 async def _ask(client: Client, method: str, params: Any) -> None:
     from msgspec import Raw
 
-    from interlock.client.connect import ChannelLink
+    from interlock.client.over_channel import ChannelLink
     from interlock.wire.jsonrpc import encode
 
     link = client.link

@@ -24,7 +24,8 @@ from interlock.client.answers import (
     OnSample,
     read_root,
 )
-from interlock.client.connect import Wish, open_link, wished
+from interlock.client.connect import open_link
+from interlock.client.greeting import Wish, wished
 from interlock.client.listing import Listing
 from interlock.client.reading import (
     ToolResult,
@@ -46,7 +47,6 @@ from interlock.errors import (
 from interlock.protocol.call import Call
 from interlock.protocol.rounds import rounds
 from interlock.protocol.session import Envelope
-from interlock.transport.http.client import SessionForgotten
 from interlock.transport.link import Link
 from interlock.transport.warden import Warden
 from interlock.version import VERSION
@@ -194,12 +194,12 @@ class Client:
             on_stderr=_plain(on_stderr, "on_stderr"),
             on_noise=_plain(on_noise, "on_noise"),
             warden=warden,
+            listening=on_change is not None,
         )
         self._link: Link | None = None
         self._opening: asyncio.Task[None] | None = None
         self._waiting = 0
         self._subscription: Subscription | None = None
-        self._watched: set[str] = set()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -248,7 +248,6 @@ class Client:
         if opening is not None:
             await _end(opening)
         link, self._link = self._link, None
-        self._watched.clear()
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             await subscription.close()
@@ -381,7 +380,6 @@ class Client:
         subscription = self._subscription
         if subscription is None:
             await self.request("resources/subscribe", SubscribeParams(uri=uri))
-            self._watched.add(uri)
             return
         watched = subscription.filter.resource_subscriptions or []
         if uri not in watched:
@@ -391,7 +389,6 @@ class Client:
         """Hear no more of a resource; no error if it was not subscribed to."""
         subscription = self._subscription
         if subscription is None:
-            self._watched.discard(uri)
             await self.request("resources/unsubscribe", SubscribeParams(uri=uri))
             return
         watched = subscription.filter.resource_subscriptions or []
@@ -456,26 +453,15 @@ class Client:
     ) -> RawResult:
         """Any request of the protocol; its result is JSON, still unread."""
         patience = timeout if timeout is not None else self._patience
-        for again in (False, True):
-            if self._link is None and self._opening is not None:
-                await self.connect()  # A session is just being begun anew.
-            link = self.link
-            try:
-                return await self._request(
-                    link,
-                    method,
-                    params,
-                    patience=patience,
-                    deadline=deadline,
-                    on_progress=on_progress,
-                    meta=meta,
-                )
-            except SessionForgotten:
-                # A new session is to be begun (2025-11-25 § Transports, Session Management).
-                if again:
-                    raise
-            await self._greet_anew(link)
-        raise AssertionError("the second round returns or raises")
+        return await self._request(
+            self.link,
+            method,
+            params,
+            patience=patience,
+            deadline=deadline,
+            on_progress=on_progress,
+            meta=meta,
+        )
 
     async def _request(
         self,
@@ -516,21 +502,6 @@ class Client:
         if result.kind == "input_required":
             result = await rounds(link.handle, call, result, self._wish.desk.ask)
         return result
-
-    async def _greet_anew(self, link: Link) -> None:
-        """Replace *link*, whose session the server forgot; what was subscribed to is so again."""
-        if self._link is not link:
-            await self.connect()  # Another call was first.
-            return
-        self._link = None
-        await self.connect()
-        await link.close()
-        for uri in self._watched:
-            await self._request(self.link, "resources/subscribe", SubscribeParams(uri=uri))
-            _tell(self._on_update, uri)
-        for kind in _CHANGES.values():
-            if getattr(self.capabilities, kind) is not None:
-                _tell(self._on_change, kind)
 
     def _list(self, method: str, what: str, member: str, item: type[T]) -> Listing[T]:
         async def page(cursor: str | None) -> tuple[list[T], str | None]:

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from msgspec import Struct, field
@@ -15,12 +15,20 @@ from interlock.errors import ConfigError
 from interlock.protocol.call import Service
 from interlock.transport.channel import Channel
 
+WEBSOCKET: Final = ("ws", "wss")
+
 
 class Url(Struct, frozen=True):
-    """A Streamable HTTP endpoint, and headers for every request to it."""
+    """An endpoint over HTTP or WebSocket, and headers for every request to it.
+
+    With `http(s)://` what the server speaks is found out: Streamable HTTP, or else the HTTP+SSE of
+    2024, which *transport* "sse" takes for granted. `ws(s)://` is a WebSocket, outside the
+    specification.
+    """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    transport: Literal["http", "sse"] = "http"
 
     def __repr__(self) -> str:
         # Headers carry credentials.
@@ -52,7 +60,7 @@ Target: TypeAlias = Url | Command | Service | Opener | str | Path | Sequence[str
 def read_target(target: Target) -> Url | Command | Service | Opener:
     """What *target* means.
 
-    A string with `http(s)://` is a URL, any other a command line, split as a shell would but never
+    A string with `http(s)://` or `ws(s)://` is a URL, any other a command line, split as a shell would but never
     given to one. A list is a command and its arguments. Where a command begins with a `.py` file,
     this Python runs it. A function is called to open a channel.
     """
@@ -81,13 +89,14 @@ def read_target(target: Target) -> Url | Command | Service | Opener:
 def _url(text: str) -> Url:
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        usable = parts.scheme in ("http", "https", *WEBSOCKET) and bool(parts.hostname)
         _ = parts.port
     except ValueError:
         usable = False
     if not usable:
         raise ConfigError(
-            f"{text!r} is no URL of a server: http://host:port/path or https://… is expected"
+            f"{text!r} is no URL of a server: http://host:port/path or https://… is expected, or "
+            "ws://… for a WebSocket"
         )
     return Url(text)
 

@@ -1,7 +1,8 @@
 """The HTTP client library, behind a seam of one method.
 
 Whatever can send a request and hand over its response in pieces is an engine; ours is aiohttp,
-imported with the first request, so that programs without HTTP never load it.
+imported with the first request, so that programs without HTTP never load it. A WebSocket begins as
+an HTTP request, so the library's are opened here as well.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
-from interlock.errors import ConnectFailed, ConnectionLost, InvalidMessage
+from interlock.errors import ConnectFailed, ConnectionLost, HttpError, InvalidMessage
+from interlock.transport.queued import Line
 
 CONNECT_SECONDS: Final = 15.0
+PING_SECONDS: Final = 30.0
+"""How often a WebSocket is asked whether it lives; half as long it may take to answer."""
 _PIECE: Final = 256 * 1024
 
 
@@ -64,6 +68,10 @@ class Engine(Protocol):
     async def close(self) -> None: ...
 
 
+_FAREWELLS: Final = (1000, 1001, 1005)
+"""Codes with which a WebSocket ends as it should: done, going away, and nothing said."""
+
+
 class AiohttpEngine:
     """The engine of aiohttp: one pool of connections, no cookies, no redirects."""
 
@@ -97,6 +105,31 @@ class AiohttpEngine:
             raise ConnectionLost(f"The connection to {request.url} broke off: {error}") from error
         return _AiohttpResponse(aiohttp, response, request.url)
 
+    async def open_socket(self, request: Request, subprotocol: str, limit: int) -> Line:
+        """A WebSocket that takes messages of up to *limit* bytes; the library's pings keep it.
+
+        Raises as `send` does, and `HttpError` if the server answers with anything but a WebSocket.
+        """
+        if self._closed:
+            raise ConnectionLost(f"The connection to {request.url} was closed")
+        session = self._session or self._open()
+        aiohttp = self._aiohttp
+        try:
+            socket = await session.ws_connect(
+                request.url,
+                headers=request.headers,
+                protocols=(subprotocol,),
+                max_msg_size=limit,
+                heartbeat=PING_SECONDS,
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            raise HttpError(request.url, error.status, "it opens no WebSocket") from error
+        except aiohttp.InvalidURL as error:
+            raise ConnectFailed(f"{request.url} is no URL that can be reached") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ConnectFailed(f"Nothing answers at {request.url}: {error}") from error
+        return _AiohttpSocket(aiohttp, socket, request.url)
+
     async def close(self) -> None:
         self._closed = True
         session, self._session = self._session, None
@@ -106,8 +139,20 @@ class AiohttpEngine:
     def _open(self) -> Any:
         import aiohttp  # kept out of programs that never speak HTTP
 
+        async def refuse(session: Any, context: Any, redirect: Any) -> None:
+            # Requests ask not to be redirected; opening a WebSocket cannot ask for that.
+            where = redirect.response.headers.get("location", "elsewhere")
+            raise HttpError(
+                str(redirect.url),
+                redirect.response.status,
+                f"it redirects to {where}; use that URL",
+            )
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_redirect.append(refuse)
         self._aiohttp = aiohttp
         self._session = aiohttp.ClientSession(
+            trace_configs=[trace],
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
@@ -160,3 +205,35 @@ class _AiohttpResponse:
             self._response.release()
         else:
             self._response.close()
+
+
+class _AiohttpSocket:
+    """A WebSocket as a `Line`."""
+
+    def __init__(self, aiohttp: Any, socket: Any, url: str) -> None:
+        self._aiohttp = aiohttp
+        self._socket = socket
+        self._url = url
+
+    async def read(self) -> bytes | None:
+        kinds = self._aiohttp.WSMsgType
+        message = await self._socket.receive()
+        if message.type is kinds.TEXT:
+            return message.data.encode()
+        if message.type is kinds.BINARY:
+            return message.data
+        code = self._socket.close_code
+        if message.type is kinds.ERROR:
+            raise InvalidMessage(f"{self._url} sent what cannot be taken: {message.data}")
+        if code in _FAREWELLS:
+            return None
+        raise ConnectionLost(f"The WebSocket to {self._url} broke off (code {code})")
+
+    async def write(self, message: bytes) -> None:
+        try:
+            await self._socket.send_frame(message, self._aiohttp.WSMsgType.TEXT)
+        except (self._aiohttp.ClientError, OSError) as error:
+            raise ConnectionLost(f"The WebSocket to {self._url} broke off: {error}") from error
+
+    async def end(self) -> None:
+        await self._socket.close()

@@ -1,0 +1,154 @@
+"""MCP over WebSocket, both sides: one message a frame, under the subprotocol `mcp`.
+
+No revision of the specification has this transport; it is one that others speak as well, and here
+because it carries both directions through what only lets HTTP pass. The messages are those of a
+pipe, in either era.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final, TypeAlias
+
+from interlock.errors import ConnectionLost, InvalidMessage
+from interlock.protocol.call import Service
+from interlock.transport.channel import MESSAGE_LIMIT
+from interlock.transport.duplex import serve
+from interlock.transport.http.engine import AiohttpEngine, Request
+from interlock.transport.queued import Line, QueuedChannel
+
+SUBPROTOCOL: Final = "mcp"
+CONNECTIONS: Final = 1000
+"""How many WebSockets one `Sockets` serves at once; more are refused."""
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Event: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Event]]
+Send: TypeAlias = Callable[[Event], Awaitable[None]]
+
+
+# A client's side.
+
+
+async def open_websocket(url: str, headers: Mapping[str, str] | None = None) -> QueuedChannel:
+    """Connect to a `ws://` or `wss://` URL.
+
+    Raises `ConnectFailed` if nothing is there, `HttpError` if it is no WebSocket.
+    """
+    engine = AiohttpEngine()
+    try:
+        line = await engine.open_socket(
+            Request("GET", url, headers or {}), SUBPROTOCOL, MESSAGE_LIMIT
+        )
+    except BaseException:
+        await engine.close()
+        raise
+    return QueuedChannel(_OwnLine(line, engine), url)
+
+
+class _OwnLine:
+    """A line that takes its engine with it."""
+
+    def __init__(self, line: Line, engine: AiohttpEngine) -> None:
+        self.read = line.read
+        self.write = line.write
+        self._line = line
+        self._engine = engine
+
+    async def end(self) -> None:
+        try:
+            await self._line.end()
+        finally:
+            await self._engine.close()
+
+
+# A server's side.
+
+
+class Sockets:
+    """Serves *service* to every WebSocket that an ASGI server hands over.
+
+    Who may connect is decided before: Origin and Host above all, as any page in a browser can open
+    a WebSocket to this machine. *limit* is for one message.
+    """
+
+    def __init__(self, service: Service, *, limit: int = MESSAGE_LIMIT) -> None:
+        self._service = service
+        self._limit = limit
+        self._open: set[QueuedChannel] = set()
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Accept the connection and serve it until its client is gone, or `close`."""
+        offered: list[str] = scope.get("subprotocols") or []
+        if offered and SUBPROTOCOL not in offered:
+            await refuse(scope, send, 400, f"The subprotocol {SUBPROTOCOL!r} is expected")
+            return
+        if len(self._open) >= CONNECTIONS:
+            await refuse(scope, send, 503, f"More than {CONNECTIONS} connections at once")
+            return
+        event = await receive()
+        if event["type"] != "websocket.connect":
+            return
+        accept: Event = {"type": "websocket.accept"}
+        if offered:
+            accept["subprotocol"] = SUBPROTOCOL
+        await send(accept)
+        channel = QueuedChannel(_AsgiLine(receive, send, self._limit), "the client")
+        self._open.add(channel)
+        try:
+            await serve(self._service, channel)
+        finally:
+            self._open.discard(channel)
+
+    def close(self) -> None:
+        """End them all: what runs gets a moment to finish, and its answer is still sent."""
+        for channel in self._open:
+            channel.hang_up()
+
+
+async def refuse(scope: Scope, send: Send, status: int, why: str) -> None:
+    """Answer a WebSocket's opening request with an HTTP error, where the server lets us choose it."""
+    try:
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": why[:100]})
+            return
+        body = why.encode()
+        headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": body})
+    except OSError:
+        pass  # The client is gone, and needs to know no more.
+
+
+class _AsgiLine:
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+        self._receive = receive
+        self._send = send
+        self._limit = limit
+        self._ended = False
+        self._code = 1000
+
+    async def read(self) -> bytes | None:
+        event = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            self._ended = True
+            return None
+        text: str | None = event.get("text")
+        message: bytes = text.encode() if text is not None else event.get("bytes") or b""
+        if len(message) > self._limit:
+            self._code = 1009
+            raise InvalidMessage(f"A message has {len(message)} bytes; {self._limit} are taken")
+        return message
+
+    async def write(self, message: bytes) -> None:
+        try:
+            await self._send({"type": "websocket.send", "text": message.decode()})
+        except OSError as error:
+            raise ConnectionLost(f"The client is gone: {error}") from error
+
+    async def end(self) -> None:
+        if self._ended:
+            return
+        with contextlib.suppress(OSError):  # It may have gone first.
+            await self._send({"type": "websocket.close", "code": self._code})
