@@ -487,22 +487,20 @@ def rows_of_methods() -> list[Row]:
     """The params and the result of every method, as any peer may send them."""
     found: list[Row] = []
     for row in ROWS:
-        revision = next(
-            name
-            for name in reversed(list(REVISIONS))
-            if row.name in {**TO_SERVER[name], **TO_CLIENT[name]}
-        )
-        known = methods(revision, "ClientRequest") | methods(revision, "ServerRequest")
-        made = official(revision, known[row.name]) if row.name in known else []
-        params = [written(each.get("params", {})) for each in made] or [b'{"taskId":"7"}']
+        params: list[bytes] = []
+        results: list[bytes] = []
+        for name in REVISIONS:
+            known = methods(name, "ClientRequest") | methods(name, "ServerRequest")
+            asked = known.get(row.name, "")
+            answer = asked.replace("Request", "Result")
+            if asked:
+                params += [written(each.get("params", {})) for each in official(name, asked, 2)]
+            if answer in definitions(schema(name)):
+                results += [written(each) for each in official(name, answer, 2)]
         found.append(Row(f"params of {row.name}", row.decoder.decode, params, UNREADABLE))
-        answer = known.get(row.name, "").replace("Request", "Result")
-        results = (
-            [written(each) for each in official(revision, answer)]
-            if answer in definitions(schema(revision))
-            else [b"{}"]
+        found.append(
+            Row(f"result of {row.name}", of_type(row.result), results or [b"{}"], UNREADABLE)
         )
-        found.append(Row(f"result of {row.name}", of_type(row.result), results, UNREADABLE))
     return found
 
 
