@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import threading
+import warnings
 from typing import Any
 
 import pytest
@@ -390,3 +391,30 @@ async def test_nobody_is_sent_to_a_page_by_a_url_that_holds_a_name(joined: Joine
 
     async with joined(server, "2025-11-25") as client:
         assert not (await client.call_tool("ask")).is_error
+
+
+async def test_what_is_deprecated_says_so_to_its_user_and_never_for_a_legacy_client(
+    joined: Joined, era: str
+):
+    """2026-07-28 § Deprecated: sampling, roots and logging work on, and new code does without."""
+    server = Server("s")
+
+    @server.tool
+    async def use(ctx: Context) -> None:
+        await ctx.log("error", "x")
+        await ctx.roots()
+        await ctx.sample("hi", max_tokens=1)
+
+    async def sample(asked: CreateMessageParams) -> CreateMessageResult:
+        return CreateMessageResult(role="assistant", content=Text(text="ho"), model="m")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        async with joined(
+            server, era, on_sample=sample, roots=["file:///x"], on_log=print, log_level="debug"
+        ) as client:
+            assert not (await client.call_tool("use")).is_error
+    said = [str(each.message) for each in caught if each.category is DeprecationWarning]
+    starts = ["Logs to clients are", "Roots are", "Sampling is"] if era == "modern" else []
+    assert [text.partition(" deprecated since MCP")[0] for text in said] == starts
+    assert {each.filename for each in caught} <= {__file__}

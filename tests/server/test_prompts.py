@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pytest
+from msgspec import Meta
 from tests.joined import Joined
 
 from interlock import Context, RpcError, Server
@@ -25,7 +26,9 @@ async def test_a_prompt_is_listed_with_its_arguments(joined: Joined, era: str):
     server = Server("s")
 
     @server.prompt(title="Review", meta={"example.com/x": 1})
-    def review(code: Annotated[str, "what to look at"], depth: int = 1) -> str:
+    def review(
+        code: Annotated[str, "what to look at"], depth: Annotated[int, Meta(title="Depth")] = 1
+    ) -> str:
         """Review some code."""
         return code * depth
 
@@ -43,7 +46,7 @@ async def test_a_prompt_is_listed_with_its_arguments(joined: Joined, era: str):
     assert listed.meta == {"example.com/x": 1}
     assert listed.arguments == [
         PromptArgument(name="code", description="what to look at", required=True),
-        PromptArgument(name="depth", required=False),
+        PromptArgument(name="depth", title="Depth", required=False),
     ]
     assert (bare.name, bare.arguments) == ("nothing", None)
 

@@ -328,3 +328,27 @@ def test_a_uri_is_needed_and_taken_once():
     server.resource("x://y")(function)
     with pytest.raises(RegistrationError, match="There is a resource named 'x://y' already"):
         server.resource("x://y")(function)
+
+
+@pytest.mark.parametrize(
+    "uri", ["", "note", "//note", "://note", "no te://x", "x://a b", "x://ä", "x://a%2", "x://\n"]
+)
+def test_what_is_no_uri_is_refused_when_it_is_registered(uri: str):
+    """Own schemes follow RFC 3986 (§ Resources, Common URI Schemes)."""
+    with pytest.raises(RegistrationError, match="is no URI"):
+        Server("s").resource(uri)(lambda: "")
+
+
+@pytest.mark.parametrize("uri", ["x:y", "file:///a%20b", "urn:isbn:1", "http+unix://h/?q=[1]#f"])
+def test_any_uri_is_one(uri: str):
+    Server("s").resource(uri)(lambda: "")
+
+
+def test_a_template_of_no_scheme_is_refused():
+    def read(what: str) -> str:
+        return what
+
+    with pytest.raises(RegistrationError, match="have no scheme"):
+        Server("s").resource("notes/{what}")(read)
+    for fine in ("{+what}", "{what}://x", "x:{what}"):
+        Server("s").resource(fine)(read)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from interlock import Server
 from interlock.errors import RegistrationError, RpcError, UsageError
 from interlock.protocol.call import Call
 from interlock.protocol.session import Envelope
-from interlock.server.shelf import UNCACHED, Shelf, hints_of
-from interlock.wire.meta import CacheHints, PagedParams
+from interlock.server.shelf import UNCACHED, Shelf, drawn, hints_of
+from interlock.wire.meta import CacheHints, Icon, PagedParams
 from interlock.wire.methods import BY_NAME
 from interlock.wire.tools import Tool
 from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, Revision
@@ -200,3 +201,20 @@ def test_keys_are_taken_once_and_must_be_there_to_go():
         shelf.add(Thing("t0"))
     with pytest.raises(KeyError, match="no tool named 'x'"):
         shelf.remove("x")
+
+
+@pytest.mark.parametrize("src", ["javascript:alert(1)", "file:///etc/icon.png", "icon.png", ""])
+def test_icons_that_no_client_shows_are_refused(src: str):
+    """Clients take https and data URIs only (2025-11-25 § Base protocol, Icons)."""
+    with pytest.raises(RegistrationError, match="An icon is"):
+        drawn([Icon(src=src)])
+    with pytest.raises(RegistrationError, match="An icon is"):
+        Server("s", icons=[Icon(src=src)])
+    for register in (Server("s").tool, Server("s").prompt):
+        with pytest.raises(RegistrationError, match="An icon is"):
+            register(name="f", icons=[Icon(src=src)])(lambda: "")
+    with pytest.raises(RegistrationError, match="An icon is"):
+        Server("s").resource("x://y", icons=[Icon(src=src)])(lambda: "")
+    fine = [Icon(src="data:image/png;base64,AA=="), Icon(src="https://example.com/i.svg")]
+    assert drawn(fine) == fine
+    assert drawn([]) is None

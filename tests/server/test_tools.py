@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import jsonschema
 import pytest
+from msgspec import UNSET
 from tests.joined import Joined
 from tests.peers import LEGACY, MODERN, Json
 
@@ -82,15 +83,15 @@ async def test_a_tool_is_listed_with_all_that_was_said_of_it(joined: Joined, era
 async def test_name_and_description_can_be_given(joined: Joined, era: str):
     server = Server("s")
 
-    @server.tool(name="math.add-up/now", description="Adds.")
+    @server.tool(name="math.add-up.now", description="Adds.")
     def add(a: int) -> int:
         """Not this."""
         return a
 
     async with joined(server, era) as client:
         (tool,) = await client.list_tools()
-        assert (tool.name, tool.description) == ("math.add-up/now", "Adds.")
-        assert (await client.call_tool("math.add-up/now", {"a": 1})).text == "1"
+        assert (tool.name, tool.description) == ("math.add-up.now", "Adds.")
+        assert (await client.call_tool("math.add-up.now", {"a": 1})).text == "1"
 
 
 def test_the_decorated_function_stays_what_it_is():
@@ -103,7 +104,18 @@ def test_the_decorated_function_stays_what_it_is():
     assert add(1, 2) == 3
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a,b", "ä", "x" * 65, "<lambda>"])
+@pytest.mark.parametrize("name", ["math/add", "x" * 65, "x" * 128])
+async def test_a_name_that_some_hosts_refuse_is_taken_with_a_warning(joined: Joined, name: str):
+    """The specification allows 128 characters and no slash, its official suite 64 and slashes."""
+    server = Server("s")
+    with pytest.warns(UserWarning, match="not every host takes") as caught:
+        server.tool(name=name)(lambda: "here")
+    assert caught[0].filename == __file__
+    async with joined(server) as client:
+        assert (await client.call_tool(name)).text == "here"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a,b", "ä", "x" * 129, "<lambda>"])
 def test_a_name_that_hosts_refuse_is_refused_at_once(name: str):
     server = Server("s")
 
@@ -315,6 +327,89 @@ async def test_schemas_that_are_given_are_kept_verbatim(joined: Joined, era: str
         assert second.output_schema is not None
         assert second.output_schema["properties"] == {"result": {"type": "array"}}
         assert (await client.call_tool("listing")).structured == {"result": [1]}
+
+
+async def test_arguments_are_held_against_a_schema_that_was_given(joined: Joined, era: str):
+    """Whatever the types say: the schema is what the model was told (§ Tools, Security)."""
+    server = Server("s")
+    schema: Json = {
+        "type": "object",
+        "properties": {"a": {"type": "integer", "maximum": 3}, "b": {"type": "integer"}},
+        "dependentRequired": {"a": ["b"]},
+    }
+
+    @server.tool(input_schema=schema)
+    async def add(a: int = 0, b: int = 0) -> int:
+        return a + b
+
+    async with joined(server, era) as client:
+        assert (await client.call_tool("add", {"a": 3, "b": 1})).text == "4"
+        assert (await client.call_tool("add")).text == "0"
+        for arguments, why in [
+            ({"a": 4, "b": 1}, "Invalid arguments for add: a: expected at most 3, got 4"),
+            ({"a": 1}, "Invalid arguments for add: the value: expected a member"),
+        ]:
+            result = await client.call_tool("add", arguments)
+            assert result.is_error
+            assert result.text.startswith(why), result.text
+
+
+async def test_results_are_held_against_a_schema_that_was_given(
+    joined: Joined, era: str, caplog: pytest.LogCaptureFixture
+):
+    """A server must send what its output schema promises (§ Tools, Output Schema)."""
+    server = Server("s")
+    promise: Json = {"type": "object", "properties": {"n": {"maximum": 3}}, "required": ["n"]}
+
+    @server.tool(output_schema=promise)
+    async def give(what: dict[str, int]) -> dict[str, int]:
+        return what
+
+    @server.tool(output_schema=promise)
+    async def give_all(text: str) -> CallToolResult:
+        structured = json.loads(text) if text else UNSET
+        return CallToolResult(content=[], structured_content=structured)
+
+    @server.tool(output_schema=promise)
+    async def fail() -> CallToolResult:
+        return CallToolResult(content=[Text(text="no")], is_error=True)
+
+    wrong: list[tuple[str, Json]] = [
+        ("give", {"what": {"n": 4}}),
+        ("give", {"what": {}}),
+        ("give_all", {"text": '{"n":4}'}),
+        ("give_all", {"text": ""}),
+    ]
+    async with joined(server, era) as client:
+        assert (await client.call_tool("give", {"what": {"n": 3}})).structured == {"n": 3}
+        assert (await client.call_tool("give_all", {"text": '{"n":3}'})).structured == {"n": 3}
+        for name, arguments in wrong:
+            result = await client.call_tool(name, arguments)
+            assert result.is_error
+            assert "failed unexpectedly" in result.text
+        assert (await client.call_tool("fail")).text == "no"
+    assert "give returned what its output_schema forbids: n: expected at most 3" in caplog.text
+    assert "give_all returned no structured content, which it promises" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"a": {"$ref": "https://example.com/a.json"}}},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}},
+        {"type": "object", "properties": {"a": {"type": "text"}}},
+        {"type": "object", "$schema": "https://example.com/dialect"},
+    ],
+)
+def test_a_schema_that_nothing_can_be_held_against_is_refused(schema: Json):
+    """JSON Schema 2020-12 by default, no reference is ever fetched (§ JSON Schema Usage)."""
+
+    def plain() -> None: ...
+
+    with pytest.raises(RegistrationError, match="f: input_schema: "):
+        Server("s").tool(name="f", input_schema=schema)(lambda a=0: a)
+    with pytest.raises(RegistrationError, match="f: output_schema: "):
+        Server("s").tool(name="f", output_schema=schema)(plain)
 
 
 async def test_arguments_that_do_not_fit_are_a_result_the_model_can_act_on(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar, overload
 from urllib.parse import urlsplit
@@ -148,6 +149,8 @@ class Context:
             least = "info"
         if LOG_LEVELS.index(level) < LOG_LEVELS.index(least):
             return
+        if envelope.revision.modern:
+            _deprecated("Logs to clients are", "log to stderr or with OpenTelemetry")
         notice = LogNotice(level=level, data=data, logger=logger)
         self.call.outlet.notify(MESSAGE, notice)
         await self.call.outlet.drain()
@@ -274,6 +277,8 @@ class Context:
         if include_context in ("thisServer", "allServers"):
             needs["context"] = {}
         self.require(sampling=needs)
+        if self.call.envelope.revision.modern:
+            _deprecated("Sampling is", "call a model's provider yourself")
         if isinstance(messages, str):
             messages = [SamplingMessage(role="user", content=Text(text=messages))]
         check_messages(messages)
@@ -294,6 +299,8 @@ class Context:
     async def roots(self, *, key: str = "") -> list[Root]:
         """The places the client works in: advice, not a fence."""
         self.require(roots={})
+        if self.call.envelope.revision.modern:
+            _deprecated("Roots are", "take places as parameters of tools, or from configuration")
         answer = await self.call.outlet.ask(ROOTS, ListRootsParams(), key=key or "roots")
         return _rooted.decode(answer).roots
 
@@ -384,3 +391,12 @@ def check_messages(messages: Sequence[SamplingMessage]) -> None:
                 f"{sorted(open_uses ^ results)} are not paired"
             )
         open_uses = {each.id for each in blocks if isinstance(each, ToolUse)}
+
+
+def _deprecated(what: str, instead: str) -> None:
+    """Say so, once for each place that uses it: clients of older revisions go on needing it."""
+    warnings.warn(
+        f"{what} deprecated since MCP 2026-07-28, and will be gone in a year or more: {instead}",
+        DeprecationWarning,
+        stacklevel=3,
+    )

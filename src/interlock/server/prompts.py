@@ -89,6 +89,7 @@ def _listed(signature: Signature) -> list[PromptArgument]:
     return [
         PromptArgument(
             name=name,
+            title=properties.get(name, {}).get("title"),
             description=properties.get(name, {}).get("description"),
             required=name in signature.arguments.required,
         )

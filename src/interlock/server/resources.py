@@ -27,8 +27,11 @@ from interlock.wire.resources import (
 )
 from interlock.wire.uri import BadTemplate, Template
 
-_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!#-;=?-\[\]_a-z~]+")
-"""RFC 3986, as far as it can be told without knowing the scheme."""
+_URI: Final = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~!$&'()*+,;=:@/?#\[\]-]|%[0-9A-Fa-f]{2})+"
+)
+"""What RFC 3986 allows in a URI, roughly."""
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|[A-Za-z0-9+.-]*\{")
 
 _Found: TypeAlias = list[ResourceContents] | ReadResourceResult | InputRequired
 
@@ -75,6 +78,11 @@ class FunctionTemplate:
             self.template = Template(listed.uri_template)
         except BadTemplate as error:
             raise RegistrationError(f"{self.signature.name}: {error}") from error
+        if not _SCHEME.match(self.key):
+            raise RegistrationError(
+                f"{self.signature.name}: the URIs of {self.key[:80]!r} have no scheme, as note:// is "
+                "in note://{id}"
+            )
         have, want = set(self.template.names), set(self.signature.arguments.names)
         if have - want:
             raise RegistrationError(

@@ -18,7 +18,7 @@ from interlock.server.lifespan import Factory, Lifespan
 from interlock.server.parking import LIMIT, SECONDS, Parking
 from interlock.server.prompts import FunctionPrompt, Prompts
 from interlock.server.resources import FunctionResource, FunctionTemplate, Resources
-from interlock.server.shelf import UNCACHED, Caching, Shelf, hints_of
+from interlock.server.shelf import UNCACHED, Caching, Shelf, drawn, hints_of
 from interlock.server.subscriptions import Subscriptions
 from interlock.server.tasks import Mode, Tasks
 from interlock.server.threads import WORKERS, Threads
@@ -79,6 +79,7 @@ class Server:
         *,
         version: str = "0.0.0",
         title: str | None = None,
+        description: str | None = None,
         instructions: str | None = None,
         icons: Sequence[Icon] | None = None,
         website_url: str | None = None,
@@ -98,8 +99,9 @@ class Server:
             name=name,
             version=version,
             title=title,
+            description=description,
             website_url=website_url,
-            icons=list(icons) if icons else None,
+            icons=drawn(icons),
         )
         self.instructions = instructions
         self._offers: set[Kind] = set(offers)
@@ -242,7 +244,7 @@ class Server:
                 "description": description or documentation(function),
                 "mime_type": mime_type,
                 "annotations": annotations,
-                "icons": list(icons) if icons else None,
+                "icons": drawn(icons),
                 "meta": meta,
             }
             if "{" not in uri:
@@ -279,12 +281,11 @@ class Server:
         """
 
         def register(function: F) -> F:
-            icons = options.get("icons")
             prompt = Prompt(
                 name=options.get("name") or name_of(function),
                 title=options.get("title"),
                 description=options.get("description") or documentation(function),
-                icons=list(icons) if icons else None,
+                icons=drawn(options.get("icons")),
                 meta=options.get("meta"),
             )
             self.prompts.shelf.add(FunctionPrompt(function, prompt, options.get("cache")))

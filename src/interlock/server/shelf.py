@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 from interlock.errors import INVALID_PARAMS, RegistrationError, RpcError, UsageError
 from interlock.protocol.call import Call
 from interlock.wire.jsonrpc import encode
-from interlock.wire.meta import CacheHints, PagedParams, RawResult, Wire
+from interlock.wire.meta import CacheHints, Icon, PagedParams, RawResult, Wire
 from interlock.wire.versions import Revision
 
 
@@ -60,6 +60,16 @@ def narrowest(hints: Iterable[CacheHints]) -> CacheHints:
     hints = list(hints)
     shared = all(each.scope == "public" for each in hints)
     return CacheHints(min(each.ttl_ms for each in hints), "public" if shared else "private")
+
+
+def drawn(icons: Sequence[Icon] | None) -> list[Icon] | None:
+    """The icons of what is offered; clients take no other than https and data URIs."""
+    for icon in icons or ():
+        if not icon.src.startswith(("https://", "http://", "data:")):
+            raise RegistrationError(
+                f"An icon is an https or a data URI, as Icon(src='https://…'); got {icon.src[:80]!r}"
+            )
+    return list(icons) if icons else None
 
 
 _MARK: Final = 6

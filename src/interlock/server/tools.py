@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
@@ -26,7 +27,7 @@ from interlock.server.mirrored import hold, promised
 from interlock.server.older import as_known
 from interlock.server.parking import Parking
 from interlock.server.shape import BadArguments, wrapped
-from interlock.server.shelf import Shelf
+from interlock.server.shelf import Shelf, drawn
 from interlock.server.tasks import MODES, Mode, Tasks
 from interlock.server.threads import Threads
 from interlock.wire.content import Text
@@ -39,8 +40,10 @@ from interlock.wire.versions import V2025_11_25, Revision
 
 log: Final = logging.getLogger("interlock.tools")
 
-NAME: Final = re.compile(r"[A-Za-z0-9_./-]{1,64}")
-"""Names that every host takes: the spec allows 128 and no slash, the official suite 64."""
+NAME: Final = re.compile(r"[A-Za-z0-9_./-]{1,128}")
+"""What a name may be: the spec's letters, and the slash that the official suite allows."""
+SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""What every host takes: the suite knows no more than 64, the spec no slash."""
 
 
 class FunctionTool:
@@ -67,7 +70,9 @@ class FunctionTool:
         self.signature = signature
         self.asks = signature.wants_context
         self.task: Mode | None = task
-        self._bind = signature.arguments.from_json
+        self.promise: Callable[[CallToolResult], None] | None = None
+        """Raises for results that an output schema given verbatim forbids."""
+        self.bind: Callable[[Raw], tuple[Any, ...]] = signature.arguments.from_json
         self._plain = signature.plain
         self._output = output
         self._wrap = wrap
@@ -76,7 +81,7 @@ class FunctionTool:
         params = call.params
         assert isinstance(params, CallToolParams)
         try:
-            values = self._bind(params.arguments)
+            values = self.bind(params.arguments)
             if self._plain:
                 value = await self.function(*values)
             else:
@@ -107,15 +112,20 @@ class FunctionTool:
             if isinstance(value, InputRequired):
                 return value
             return _as_known(call, CallToolResult(content=_content(value)))
-        if isinstance(value, CallToolResult):
-            return _as_known(call, value)
         if isinstance(value, InputRequired):
             return value
+        if isinstance(value, CallToolResult):
+            if self.promise is not None:
+                self.promise(value)
+            return _as_known(call, value)
         body = output(value)
         text = value if type(value) is str else body.decode()
         if self._wrap:
             body = b'{"result":%b}' % body
-        return CallToolResult(content=[Text(text=text)], structured_content=Raw(body))
+        result = CallToolResult(content=[Text(text=text)], structured_content=Raw(body))
+        if self.promise is not None:
+            self.promise(result)
+        return result
 
 
 class Tools:
@@ -193,8 +203,14 @@ def describe(
     name = name or signature.name
     if not NAME.fullmatch(name):
         raise RegistrationError(
-            f"{name!r} cannot be a tool's name: 1 to 64 of A-Z a-z 0-9 _ - . / are expected; "
+            f"{name!r} cannot be a tool's name: 1 to 64 of A-Z a-z 0-9 _ - . are expected; "
             "give another with name=…"
+        )
+    if not SAFE_NAME.fullmatch(name):
+        warnings.warn(
+            f"{name!r} is a tool's name that not every host takes: more than 64 characters, and "
+            "slashes, are beyond what some allow",
+            stacklevel=3,  # where the tool is registered
         )
     if signature.returns is bytes:
         raise RegistrationError(
@@ -210,6 +226,7 @@ def describe(
     found = _structure(signature) if structured else None
     output = found[0].encode if found is not None else None
     wrap = found[1] if found is not None else False
+    verbatim_output = output_schema is not None
     if output_schema is not None:
         wrap = output_schema.get("type") != "object"
         output = output or encode
@@ -222,7 +239,7 @@ def describe(
         input_schema=input_schema or signature.arguments.schema,
         output_schema=wrapped(output_schema) if output_schema and wrap else output_schema,
         annotations=annotations,
-        icons=list(icons) if icons else None,
+        icons=drawn(icons),
         meta=meta,
     )
     if task not in MODES:
@@ -232,7 +249,16 @@ def describe(
             f'{name}: task="later" waits for `await ctx.become_task()`: give it a Context parameter'
         )
     mode = task if task != "never" else None
-    return FunctionTool(listed, signature, output=output, wrap=wrap, task=mode, kept=cache)
+    tool = FunctionTool(listed, signature, output=output, wrap=wrap, task=mode, kept=cache)
+    if input_schema is not None or verbatim_output:
+        # Only for who gives schemas: checking against them is a library of its own.
+        from interlock.server import verbatim
+
+        if input_schema is not None:
+            tool.bind = verbatim.held(listed, tool.bind)
+        if verbatim_output:
+            tool.promise = verbatim.promised(listed)
+    return tool
 
 
 def failed(text: str) -> CallToolResult:
