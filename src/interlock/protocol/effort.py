@@ -16,8 +16,9 @@ SUBSCHEMAS: Final = 10_000
 """How many schemas one schema may be made of."""
 DEPTH: Final = 128
 """How deep a schema may be nested."""
-ENTANGLED: Final = 1_000_000
-"""Looks at one place of a value beyond which nobody needs to count on."""
+ENTANGLED: Final = 1_000_000_000
+"""Looks at one place of a value beyond which nobody needs to count on: more than any check may take,
+or what is counted no further would pass for what was counted."""
 
 VALUE_DEPTH: Final = 64
 """How deep a value may be nested for its cost to be known."""
