@@ -95,6 +95,10 @@ class Taps:
             async def app(scope: Scope, receive: Receive, send: Send) -> None:
                 await serve(self, scope, receive, send)
 
+            path = str(scope.get("path", "")).rstrip("/")
+            if self.sse is not None and path.endswith(self.sse.path):
+                await app(scope, receive, send)  # Its conversations are a Duplex's.
+                return
             await listener.endpoint(self).serve(app, scope, receive, send)
 
         self._patch.setattr(Duplex, "__init__", tapped_duplex)

@@ -61,7 +61,7 @@ def test_it_ends_well_when_its_client_leaves(folder: Path):
 
 @pytest.fixture
 def over_http(file: Path) -> Generator[subprocess.Popen[str]]:
-    command = [*INTERLOCK, "run", f"{file}:server", "--http", "--port", "0", "--json"]
+    command = [*INTERLOCK, "run", f"{file}:server", "--http", "--sse", "--port", "0", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     yield process
     process.send_signal(signal.SIGINT)
@@ -73,8 +73,9 @@ async def test_over_http_it_says_where_and_ends_on_ctrl_c(over_http: subprocess.
     assert over_http.stdout is not None
     told = next(json.loads(line) for line in over_http.stdout if line.startswith("{"))
     assert told["name"] == "noisy"
-    async with Client(told["url"]) as client:
-        assert (await client.call_tool("echo", {"text": "hi"})).text == "hi"
+    for url in (told["url"], told["sse"]):
+        async with Client(url) as client:
+            assert (await client.call_tool("echo", {"text": "hi"})).text == "hi"
 
 
 def test_a_fault_of_the_file_is_told_on_stderr_and_nothing_on_stdout(folder: Path):
@@ -91,3 +92,10 @@ def test_a_port_that_cannot_be_listened_on_is_exit_3(run: Run, folder: Path):
     done = run("run", "one.py", "--http", "--host", "192.0.2.1")
     assert done.code == 3
     assert "Cannot listen on 192.0.2.1:8000" in done.err
+
+
+@pytest.mark.parametrize("option", [["--sse"], ["--port", "8000"], ["--host", "127.0.0.1"]])
+def test_what_is_for_http_is_refused_without_it(run: Run, file: Path, option: list[str]):
+    done = run("run", str(file), *option)
+    assert done.code == 2
+    assert "add --http" in done.err

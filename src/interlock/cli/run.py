@@ -10,7 +10,7 @@ import click
 from interlock.cli.command import Command, common, json_output
 from interlock.cli.load import load
 from interlock.cli.terminal import put, say
-from interlock.server.run import PORT, allowed_hosts, run, run_in_fast_loop, serve_http
+from interlock.server.run import PORT, SSE_PATH, allowed_hosts, run, run_in_fast_loop, serve_http
 from interlock.transport.http.asgi import App
 from interlock.transport.stdio import Claimed, claim
 
@@ -39,14 +39,19 @@ belongs to the protocol, it changes nothing.""",
     type=click.IntRange(0, 65535),
     help=f"The port to listen on; 0 takes a free one.  [{PORT}]",
 )
+@click.option("--sse", is_flag=True, help=f"With --http, serve clients of 2024 too, at {SSE_PATH}.")
 @json_output
 @common
-def command(target: str, http: bool, host: str | None, port: int | None, as_json: bool) -> None:
+def command(
+    target: str, http: bool, host: str | None, port: int | None, sse: bool, as_json: bool
+) -> None:
     if http:
-        _over_http(target, host or "127.0.0.1", PORT if port is None else port, as_json)
+        _over_http(target, host or "127.0.0.1", PORT if port is None else port, sse, as_json)
         return
-    if host is not None or port is not None:
-        raise click.UsageError("--host and --port are for HTTP; add --http to serve over it.")
+    if host is not None or port is not None or sse:
+        raise click.UsageError(
+            "--host, --port and --sse are for HTTP; add --http to serve over it."
+        )
     claimed = claim()  # Before the file is imported: it may print.
     service = load(target)
     if not _served_already(claimed):
@@ -62,16 +67,18 @@ def _served_already(claimed: Claimed) -> bool:
     return False
 
 
-def _over_http(target: str, host: str, port: int, as_json: bool) -> None:
+def _over_http(target: str, host: str, port: int, sse: bool, as_json: bool) -> None:
     service = load(target)
-    app = App(service, hosts=allowed_hosts(host, ()))
+    app = App(service, hosts=allowed_hosts(host, ()), sse_path=SSE_PATH if sse else None)
     name = service.info.name
 
     def ready(port: int) -> None:
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}{app.path}"
+        root = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         if as_json:
-            put(json.dumps({"name": name, "url": url}))
+            more = {"sse": root + SSE_PATH} if sse else {}
+            put(json.dumps({"name": name, "url": root + app.path, **more}))
         else:
-            say(f"{name} is served at {url}   (Ctrl-C ends it)")
+            beside = f", and for clients of 2024 at {root}{SSE_PATH}" if sse else ""
+            say(f"{name} is served at {root}{app.path}{beside}   (Ctrl-C ends it)")
 
     run_in_fast_loop(serve_http(app, host, port, ready))

@@ -17,8 +17,8 @@ from msgspec import Struct
 from interlock.gateway.control import control
 from interlock.gateway.gateway import Gateway
 from interlock.server.run import allowed_hosts, serve_http
-from interlock.transport.http.asgi import App, Receive, Scope
-from interlock.transport.http.reply import Send
+from interlock.transport.http.asgi import App
+from interlock.transport.http.plain import Receive, Scope, Send
 
 PORT: Final = 4777
 PATH: Final = "/mcp"

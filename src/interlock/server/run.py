@@ -15,12 +15,14 @@ from typing import Any, Final, Literal, Protocol
 from interlock.errors import ConfigError
 from interlock.protocol.call import Service
 from interlock.transport.duplex import serve
-from interlock.transport.http.asgi import App, Receive, Scope
+from interlock.transport.http.asgi import App
 from interlock.transport.http.guards import LOOPBACK
-from interlock.transport.http.reply import Send
+from interlock.transport.http.plain import Receive, Scope, Send
 from interlock.transport.stdio import Claimed, StdioChannel, claim
 
 PORT: Final = 8000
+SSE_PATH: Final = "/sse"
+"""Where clients of 2024 are served, if they are."""
 LEAVE_SECONDS: Final = 1
 """How long open HTTP requests get once the server is told to stop."""
 _BACKLOG: Final = 2048
@@ -36,11 +38,13 @@ def run(
     path: str = "/mcp",
     hosts: Sequence[str] = (),
     origins: Sequence[str] = (),
+    sse: bool = False,
 ) -> None:
     """Serve until the client closes stdin, or over HTTP until SIGINT or SIGTERM.
 
     Over HTTP it listens on loopback unless told otherwise; *hosts* are further names that `Host`
-    may have, *origins* web origins that may call. Stray prints go to stderr while it serves over
+    may have, *origins* web origins that may call. With *sse* clients that know only the transport
+    of 2024 are served too, at `/sse`. Stray prints go to stderr while it serves over
     stdio. Raises `ConfigError` if the address cannot be listened on.
     """
     if transport == "stdio":
@@ -50,7 +54,13 @@ def run(
         return
     if transport != "http":
         raise ConfigError(f"{transport!r} is no transport: 'stdio' or 'http' is expected")
-    app = App(service, path=path, hosts=allowed_hosts(host, hosts), origins=origins)
+    app = App(
+        service,
+        path=path,
+        hosts=allowed_hosts(host, hosts),
+        origins=origins,
+        sse_path=SSE_PATH if sse else None,
+    )
     run_in_fast_loop(serve_http(app, host, port))
 
 

@@ -137,12 +137,13 @@ class Host:
             if isinstance(body, bytes):
                 sent["content-length"] = str(len(body))
         sent |= headers or {}
+        path, _, query = path.partition("?")
         scope: dict[str, Any] = {
             "type": "http",
             "method": method,
             "path": path,
             "root_path": self.root_path,
-            "query_string": b"",
+            "query_string": query.encode(),
             "headers": [
                 (name.lower().encode(), value.encode("latin-1"))
                 for name, value in sent.items()
@@ -247,7 +248,8 @@ class HostEngine:
         self.requests.append(request)
         url = urlsplit(request.url)
         headers: dict[str, str | None] = {"accept": None, "content-type": None, **request.headers}
-        asked = self.host.open(request.method, request.body or b"", headers, url.path)
+        path = f"{url.path}?{url.query}"
+        asked = self.host.open(request.method, request.body or b"", headers, path)
         try:
             await asked._started.wait()  # pyright: ignore[reportPrivateUsage]
         except asyncio.CancelledError:

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
 from msgspec import UNSET
 
 from interlock.errors import INTERNAL_ERROR, INVALID_REQUEST
@@ -36,10 +35,11 @@ from interlock.transport.http.plain import (
 )
 from interlock.transport.http.reply import ALIVE, HERE, KEEP_ALIVE, STREAM_HEADERS, Reply
 from interlock.transport.http.sessions import HttpSession, Sessions
+from interlock.transport.http.sse2024 import SseEndpoint
 from interlock.wire.jsonrpc import Fault, Message, failure, read, success
 from interlock.wire.meta import SUBSCRIPTION_ID
 from interlock.wire.methods import INITIALIZE, LISTEN, TO_SERVER
-from interlock.wire.notices import CancelledNotice, ListenResult
+from interlock.wire.notices import ListenResult
 from interlock.wire.versions import BY_NAME as REVISIONS
 from interlock.wire.versions import MODERN
 
@@ -51,7 +51,6 @@ SESSION_GONE: Final = -32001
 _LAST: Final[list[Header]] = [(b"connection", b"close")]
 _METHODS: Final = b"POST, GET, DELETE"
 _ALLOW: Final[list[Header]] = [(b"allow", _METHODS + b", OPTIONS")]
-_cancelled: Final = msgspec.json.Decoder(CancelledNotice)
 
 
 class App:
@@ -59,8 +58,9 @@ class App:
 
     Mounted under a prefix it answers at the prefix itself as well. *hosts* and *origins* are what
     `guards.Guards` takes: name your public host when you serve one. *keep_alive* is after how many
-    seconds of silence a stream says that it lives. Call `close()` before the HTTP server waits for
-    connections to end: open streams end only with it.
+    seconds of silence a stream says that it lives. At *sse_path* it also serves clients that know
+    only the transport of 2024. Call `close()` before the HTTP server waits for connections to end:
+    open streams end only with it.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class App:
         body_limit: int = BODY_LIMIT,
         sessions: Sessions | None = None,
         keep_alive: float = KEEP_ALIVE,
+        sse_path: str | None = None,
     ) -> None:
         self.service = service
         self.path = path.rstrip("/")
@@ -80,6 +81,9 @@ class App:
         self.sessions = sessions if sessions is not None else Sessions()
         self.dispatch = Dispatch(service)
         self.keep_alive = keep_alive
+        self.sse: SseEndpoint | None = None
+        if sse_path is not None:
+            self.sse = SseEndpoint(service, sse_path, body_limit, keep_alive)
         self.attended: set[Attendance] = set()
         self._starting: asyncio.Task[None] | None = None
         self._ready = False
@@ -89,14 +93,20 @@ class App:
         if scope["type"] != "http":
             await self._serve_other(scope["type"], receive, send)
             return
-        if scope["path"] != self.path and not self._is_ours(scope):
-            await refuse(send, 404, f"Nothing is served at {scope['path']}; try {self.path}")
-            return
+        old = None
+        if scope["path"] != self.path and not _is_at(scope, self.path, mounted=True):
+            old = self.sse
+            if old is None or not _is_at(scope, old.path):
+                await refuse(send, 404, f"Nothing is served at {scope['path']}; try {self.path}")
+                return
         if not self._ready and not await self._become_ready(send):
             return
         head = self.guards.inspect(scope["headers"])
         if type(head) is Rejection:
             await refuse(send, head.status, head.reason)
+            return
+        if old is not None:
+            await old.serve(scope, head, receive, send)
             return
         match scope["method"]:
             case "POST":
@@ -130,6 +140,8 @@ class App:
         for attendance in list(self.attended):
             attendance.stop()
         self.sessions.close()
+        if self.sse is not None:
+            self.sse.close()
 
     async def stop(self) -> None:
         """Close, and stop the service if it was started."""
@@ -162,14 +174,6 @@ class App:
         if self._closed:
             await refuse(send, 503, "The server is stopping", _LAST, code=INTERNAL_ERROR)
         return not self._closed
-
-    def _is_ours(self, scope: Scope) -> bool:
-        path, root = scope["path"], scope.get("root_path", "").rstrip("/")
-        if root and (path == root or path.startswith(root + "/")):
-            path = path[len(root) :]
-            if path in ("", "/"):
-                return True
-        return path.rstrip("/") == self.path
 
     # One request.
 
@@ -379,6 +383,16 @@ class App:
             await send({"type": f"lifespan.{name}.complete"})
             if not starting:
                 return
+
+
+def _is_at(scope: Scope, ours: str, *, mounted: bool = False) -> bool:
+    """Whether *ours* is asked for, or the prefix itself that we are *mounted* under."""
+    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
+    if root and (path == root or path.startswith(root + "/")):
+        path = path[len(root) :]
+        if path in ("", "/"):
+            return mounted
+    return path.rstrip("/") == ours
 
 
 _GONE: Final = Refusal(

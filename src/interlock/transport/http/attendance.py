@@ -105,7 +105,7 @@ def attended(
         return stop.value
 
 
-async def left(receive: Receive, *leave: Callable[[], None]) -> None:
+async def left(receive: Receive, *leave: Callable[[], object]) -> None:
     """Wait until the client of a request, whose body was read, closes the connection; then *leave*."""
     while (await receive())["type"] != "http.disconnect":
         pass

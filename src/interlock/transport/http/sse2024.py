@@ -1,0 +1,225 @@
+"""The 2024 transport, a server's side: messages go out on one event stream, and come as POSTs.
+
+The stream's first event says where to POST to (2024-11-05 § Transports, HTTP with SSE). Deprecated
+since 2025-03-26 and kept for as long as such clients live; the messages are those of a pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from typing import Final
+from urllib.parse import parse_qs, quote
+
+from interlock.errors import ConnectionLost
+from interlock.protocol.call import Service
+from interlock.transport.channel import HIGH_WATER
+from interlock.transport.duplex import serve
+from interlock.transport.http.attendance import left
+from interlock.transport.http.guards import Head
+from interlock.transport.http.plain import (
+    Header,
+    Receive,
+    Scope,
+    Send,
+    bare,
+    cors,
+    preflight,
+    read_body,
+    refuse,
+)
+from interlock.transport.http.reply import ALIVE, KEEP_ALIVE, STREAM_HEADERS
+from interlock.transport.queued import QueuedChannel
+from interlock.wire import sse
+
+STREAMS: Final = 1000
+"""How many streams are open at once; more are refused."""
+
+_METHODS: Final = b"GET, POST"
+_ALLOW: Final[list[Header]] = [(b"allow", _METHODS + b", OPTIONS")]
+_NAME: Final = "session_id"
+
+
+class SseEndpoint:
+    """Serves *service* at *path*: GET opens a stream, and POST carries what its client says.
+
+    The path of a stream's POSTs is the same, with a name that nobody can guess. Who may come here at
+    all is decided before. *body_limit* is for one message.
+    """
+
+    def __init__(
+        self, service: Service, path: str, body_limit: int, keep_alive: float = KEEP_ALIVE
+    ) -> None:
+        self.path = path.rstrip("/")
+        self._service = service
+        self._body_limit = body_limit
+        self._keep_alive = keep_alive
+        self._lines: dict[str, _Line] = {}
+        self._channels: set[QueuedChannel] = set()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    async def serve(self, scope: Scope, head: Head, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        match scope["method"]:
+            case "GET":
+                await self._stream(scope, head, receive, send)
+            case "POST":
+                await self._take(scope, head, receive, send)
+            case "OPTIONS":
+                await bare(send, 204, preflight(head, _METHODS))
+            case method:
+                why = f"{method} is not served here; open a stream with GET"
+                await refuse(send, 405, why, [*_ALLOW, *cors(head)])
+
+    def close(self) -> None:
+        """End every stream: what runs gets a moment to finish, and its answer is still sent."""
+        for channel in self._channels:
+            channel.hang_up()
+
+    async def _stream(self, scope: Scope, head: Head, receive: Receive, send: Send) -> None:
+        if not head.takes_stream:
+            why = "GET opens a stream: Accept must allow text/event-stream"
+            await refuse(send, 406, why, cors(head))
+            return
+        if len(self._lines) >= STREAMS:
+            await refuse(send, 503, f"More than {STREAMS} streams at once; try later", cors(head))
+            return
+        name = os.urandom(24).hex()
+        line = self._lines[name] = _Line(send)
+        try:
+            await line.open([*STREAM_HEADERS, *cors(head)], f"{_address(scope)}?{_NAME}={name}")
+            await self._serve(line, receive)
+        except ConnectionLost:
+            pass  # It left before it had heard where to POST to.
+        finally:
+            del self._lines[name]
+
+    async def _serve(self, line: _Line, receive: Receive) -> None:
+        channel = QueuedChannel(line, "the client")
+        self._channels.add(channel)
+        # A task of its own, so that a client that leaves ends its calls at once: nothing can be
+        # answered any more, and there is no coming back to a stream of this transport.
+        serving = asyncio.create_task(serve(self._service, channel))
+        beside = [
+            asyncio.create_task(left(receive, line.hang_up, serving.cancel)),
+            asyncio.create_task(line.breathe(self._keep_alive)),
+        ]
+        try:
+            await asyncio.wait([serving])
+        finally:
+            self._channels.discard(channel)
+            for task in beside:
+                task.cancel()
+            serving.cancel()
+            await asyncio.wait([serving])
+        if not serving.cancelled():
+            serving.result()
+
+    async def _take(self, scope: Scope, head: Head, receive: Receive, send: Send) -> None:
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        names = query.get(_NAME, [])
+        if not names:
+            # What a newer client tries first, to find out that it has to GET. Without a body, in
+            # which some look for a reason not to.
+            await bare(send, 405, [*_ALLOW, *cors(head)])
+            return
+        if not head.json_body:
+            why = "Content-Type must be application/json, unencoded"
+            await refuse(send, 415, why, cors(head))
+            return
+        body = await read_body(receive, self._body_limit)
+        if body is None:
+            return  # The client left before it had said all.
+        if len(body) > self._body_limit:
+            why = f"The body is longer than the {self._body_limit} bytes taken"
+            await refuse(send, 413, why, cors(head))
+            return
+        line = self._lines.get(names[0])
+        if line is None or line.over:
+            await refuse(send, 404, "No such stream: it ended or never was", cors(head))
+        elif not line.take(body):
+            why = "Too much waits already; read the answers on the stream first"
+            await refuse(send, 429, why, cors(head))
+        else:
+            await bare(send, 202, cors(head))
+
+
+class _Line:
+    """What a client POSTs one way, its stream the other."""
+
+    def __init__(self, send: Send) -> None:
+        self.over = False
+        self._send = send
+        self._came: deque[bytes] = deque()
+        self._size = 0
+        self._arrived = asyncio.Event()
+
+    async def open(self, headers: list[Header], endpoint: str) -> None:
+        await self._put({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._say(sse.event(endpoint.encode(), name="endpoint"))
+
+    def take(self, message: bytes) -> bool:
+        """Keep a message until it is read; whether there was room for it."""
+        if self._size > HIGH_WATER:
+            return False
+        self._came.append(message)
+        self._size += len(message)
+        self._arrived.set()
+        return True
+
+    def hang_up(self) -> None:
+        """The client has closed its stream."""
+        self.over = True
+        self._arrived.set()
+
+    async def breathe(self, seconds: float) -> None:
+        """Say again and again that the stream lives."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self._say(ALIVE)
+            except ConnectionLost:
+                self.hang_up()
+                return
+
+    async def read(self) -> bytes | None:
+        while not self._came:
+            if self.over:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+        message = self._came.popleft()
+        self._size -= len(message)
+        return message
+
+    async def write(self, message: bytes) -> None:
+        await self._say(sse.event(message, name="message"))
+
+    async def end(self) -> None:
+        if not self.over:
+            self.over = True
+            with contextlib.suppress(OSError):  # It went first.
+                await self._send({"type": "http.response.body", "body": b""})
+
+    async def _say(self, event: bytes) -> None:
+        await self._put({"type": "http.response.body", "body": event, "more_body": True})
+
+    async def _put(self, event: Scope) -> None:
+        if self.over:
+            raise ConnectionLost("the client has closed its stream")
+        try:
+            await self._send(event)
+        except OSError as error:
+            raise ConnectionLost(f"the client is gone: {error}") from error
+
+
+def _address(scope: Scope) -> str:
+    """The path that was asked for, as the client wrote it: with what the app is mounted under."""
+    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
+    if root and not path.startswith(root + "/"):
+        path = root + path  # How servers of before ASGI 3.0 was clear about it hand it over.
+    return quote(path)
