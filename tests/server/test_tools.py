@@ -13,10 +13,12 @@ import jsonschema
 import pytest
 from msgspec import UNSET
 from tests.joined import Joined
-from tests.peers import LEGACY, MODERN, Json
+from tests.peers import LEGACY, MODERN, Json, modern
 
 from interlock import Context, RpcError, Server, ToolError
 from interlock.errors import INVALID_PARAMS, InvalidMessage, RegistrationError
+from interlock.protocol.call import Call
+from interlock.protocol.dispatch import Dispatch, admit
 from interlock.wire.content import (
     Audio,
     EmbeddedResource,
@@ -26,7 +28,9 @@ from interlock.wire.content import (
     Text,
 )
 from interlock.wire.inputs import InputRequired
+from interlock.wire.jsonrpc import Message, read
 from interlock.wire.meta import Icon
+from interlock.wire.methods import TO_SERVER
 from interlock.wire.tools import CallToolResult, ToolAnnotations
 
 
@@ -600,3 +604,24 @@ async def test_a_tool_sees_who_calls_and_how(joined: Joined, era: str):
     async with joined(server, era, name="tester") as client:
         result = await client.call_tool("who")
         assert result.structured == {"name": "tester", "revision": client.revision}
+
+
+@pytest.mark.parametrize("arguments", [3, [], "a", True])
+async def test_arguments_that_are_no_object_are_a_fault_of_the_client(arguments: Any):
+    """§ Tools, Error Handling: a request that fits no schema is a protocol error."""
+    server = Server("s")
+
+    @server.tool
+    async def add(a: int) -> int:
+        return a
+
+    async def answer(given: Any) -> Json:
+        message = read(modern("tools/call", 1, {"name": "add", "arguments": given}))
+        assert isinstance(message, Message)
+        admitted = admit(message, TO_SERVER)
+        assert isinstance(admitted, Call)
+        return json.loads((await Dispatch(server).respond(admitted))[0])
+
+    assert (await answer(arguments))["error"]["code"] == INVALID_PARAMS
+    assert (await answer(None))["result"]["isError"]
+    assert (await answer({}))["result"]["isError"]

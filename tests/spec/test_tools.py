@@ -250,7 +250,14 @@ async def test_unknown_tools_and_malformed_params_are_invalid(way: Way):
     https://github.com/modelcontextprotocol/modelcontextprotocol/blob/main/docs/specification/2026-07-28/server/tools.mdx
     """
     async with way.join(calculator()) as peer:
-        for params in ({"name": "none"}, {}, {"name": 1}):
+        wrong: list[Json] = [
+            {"name": "none"},
+            {},
+            {"name": 1},
+            {"name": "add", "arguments": 3},
+            {"name": "add", "arguments": []},
+        ]
+        for params in wrong:
             assert (await peer.ask("tools/call", params)).code == INVALID_PARAMS
 
 
@@ -265,6 +272,7 @@ async def test_arguments_that_do_not_fit_are_told_to_the_model(way: Way):
             result = await call(peer, "add", **given)
             assert result["isError"] is True
             assert f"`{at}`" in result["content"][0]["text"]
+        assert (await peer.ask("tools/call", {"name": "add"})).result["isError"] is True
 
 
 @requirement("TC-04")

@@ -88,6 +88,12 @@ class FunctionTool:
                 value = await self.signature.run(call, values, context, threads)
             return self._result(call, value)
         except BadArguments as error:
+            given = bytes(params.arguments)
+            if given and given != b"null" and not given.startswith(b"{"):
+                # No model wrote that, and none can mend it (§ Tools, Error Handling).
+                raise RpcError(
+                    INVALID_PARAMS, f"Invalid params of tools/call: arguments: {error}"
+                ) from None
             return failed(f"Invalid arguments for {self.key}: {error}")
         except ToolError as error:
             return failed(str(error) or type(error).__name__)
