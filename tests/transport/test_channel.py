@@ -12,8 +12,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import TypeAlias, TypeVar
 
 import pytest
+from tests.transport.http.test_sse2024_client import URL as SSE_URL
+from tests.transport.http.test_sse2024_client import SsePeer
+from tests.transport.test_websocket import joined
 
 from interlock.transport.channel import HIGH_WATER, Channel
+from interlock.transport.http.sse2024_client import open_sse
 from interlock.transport.memory import pair
 from interlock.transport.process import ProcessChannel
 from interlock.transport.stdio import Claimed, StdioChannel
@@ -71,6 +75,19 @@ async def through_a_child() -> AsyncGenerator[Pair]:
     yield near, await over(far)
 
 
+@asynccontextmanager
+async def over_websocket() -> AsyncGenerator[Pair]:
+    async with joined() as (near, far):
+        yield near, far
+
+
+@asynccontextmanager
+async def over_sse() -> AsyncGenerator[Pair]:
+    peer = SsePeer()
+    near = await open_sse(SSE_URL, peer)
+    yield near, peer.channel
+
+
 def turned(joined: Joined) -> Joined:
     """The same pair, looked at from its other end."""
 
@@ -89,6 +106,9 @@ def turned(joined: Joined) -> Joined:
         pytest.param(over_one_socket, id="socket"),
         pytest.param(through_a_child, id="process"),
         pytest.param(turned(through_a_child), id="child"),
+        pytest.param(over_websocket, id="websocket"),
+        pytest.param(turned(over_websocket), id="websocket served"),
+        pytest.param(over_sse, id="sse"),
     ]
 )
 async def ends(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:

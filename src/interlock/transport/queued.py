@@ -52,6 +52,7 @@ class QueuedChannel:
         self._queued = asyncio.Event()
         self._sent = asyncio.Event()
         self._sent.set()
+        self._lost = asyncio.Event()
         self._deaf = False
         self._over = False
         self._closing: asyncio.Task[None] | None = None
@@ -99,6 +100,10 @@ class QueuedChannel:
             self._closing = asyncio.create_task(self._close(), name=f"interlock ends {self._name}")
         await asyncio.shield(self._closing)
 
+    async def wait_lost(self) -> None:
+        """Wait until the peer has ended the connection, whether or not anybody receives."""
+        await self._lost.wait()
+
     def failure(self) -> Exception | None:
         return self._failure
 
@@ -136,6 +141,7 @@ class QueuedChannel:
         """The peer ended it; what came before is still to be received."""
         if not self._over:
             self._failure = why
+        self._lost.set()
         self._end()
         if asyncio.current_task() is not self._writing:
             self._writing.cancel()

@@ -7,6 +7,7 @@ pipe, in either era.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
@@ -80,31 +81,49 @@ class Sockets:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Accept the connection and serve it until its client is gone, or `close`."""
-        offered: list[str] = scope.get("subprotocols") or []
-        if offered and SUBPROTOCOL not in offered:
-            await refuse(scope, send, 400, f"The subprotocol {SUBPROTOCOL!r} is expected")
-            return
         if len(self._open) >= CONNECTIONS:
             await refuse(scope, send, 503, f"More than {CONNECTIONS} connections at once")
             return
-        event = await receive()
-        if event["type"] != "websocket.connect":
+        channel = await accept(scope, receive, send, limit=self._limit)
+        if channel is None:
             return
-        accept: Event = {"type": "websocket.accept"}
-        if offered:
-            accept["subprotocol"] = SUBPROTOCOL
-        await send(accept)
-        channel = QueuedChannel(_AsgiLine(receive, send, self._limit), "the client")
         self._open.add(channel)
+        serving = asyncio.create_task(serve(self._service, channel), name="interlock websocket")
+        # A client that is gone can be answered nothing any more: its calls end at once.
+        gone = asyncio.create_task(channel.wait_lost())
         try:
-            await serve(self._service, channel)
+            await asyncio.wait([serving, gone], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._open.discard(channel)
+            for task in (serving, gone):
+                task.cancel()
+            await asyncio.wait([serving, gone])
+            await channel.close()
+        if not serving.cancelled():
+            serving.result()
 
     def close(self) -> None:
         """End them all: what runs gets a moment to finish, and its answer is still sent."""
         for channel in self._open:
             channel.hang_up()
+
+
+async def accept(
+    scope: Scope, receive: Receive, send: Send, *, limit: int = MESSAGE_LIMIT
+) -> QueuedChannel | None:
+    """The channel of a connection that an ASGI server hands over, or None: it was refused."""
+    offered: list[str] = scope.get("subprotocols") or []
+    if offered and SUBPROTOCOL not in offered:
+        await refuse(scope, send, 400, f"The subprotocol {SUBPROTOCOL!r} is expected")
+        return None
+    event = await receive()
+    if event["type"] != "websocket.connect":
+        return None
+    answer: Event = {"type": "websocket.accept"}
+    if offered:
+        answer["subprotocol"] = SUBPROTOCOL
+    await send(answer)
+    return QueuedChannel(_AsgiLine(receive, send, limit), "the client")
 
 
 async def refuse(scope: Scope, send: Send, status: int, why: str) -> None:

@@ -19,7 +19,7 @@ from interlock.transport.channel import MESSAGE_LIMIT
 from interlock.transport.http.engine import Engine, Request, Response
 from interlock.transport.queued import QueuedChannel
 from interlock.wire import sse
-from interlock.wire.jsonrpc import Message, read
+from interlock.wire.jsonrpc import Message, id_of, read
 
 log: Final = logging.getLogger("interlock.http.client")
 
@@ -194,4 +194,4 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 def _is_request(message: bytes) -> bool:
     found = read(message)
-    return isinstance(found, Message) and isinstance(found.method, str) and found.id is not None
+    return isinstance(found, Message) and bool(found.method) and id_of(found) is not None

@@ -1,0 +1,242 @@
+"""MCP over WebSocket: our client, our server, and either against what is none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from tests.peers import Desk, Latch, ask, echo, hello, soon
+
+from interlock.errors import ConnectFailed, ConnectionLost, HttpError, PeerError
+from interlock.transport import websocket as room
+from interlock.transport.queued import QueuedChannel
+from interlock.transport.websocket import (
+    SUBPROTOCOL,
+    Receive,
+    Scope,
+    Send,
+    Sockets,
+    accept,
+    open_websocket,
+    refuse,
+)
+
+
+@asynccontextmanager
+async def listening(app: Any, **options: Any) -> AsyncGenerator[str]:
+    """The URL of an ASGI app on a free port, WebSockets included."""
+    config = uvicorn.Config(
+        app,
+        port=0,
+        log_config=None,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        **options,
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]  the tests keep theirs
+    socket = config.bind_socket()
+    task = asyncio.create_task(server.serve(sockets=[socket]))
+    try:
+        yield f"ws://127.0.0.1:{socket.getsockname()[1]}/mcp"
+    finally:
+        server.should_exit = True
+        await soon(task)
+
+
+@asynccontextmanager
+async def joined() -> AsyncGenerator[tuple[QueuedChannel, QueuedChannel]]:
+    """A client's channel and its server's."""
+    far: asyncio.Future[QueuedChannel] = asyncio.get_running_loop().create_future()
+    done = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        channel = await accept(scope, receive, send)
+        assert channel is not None
+        far.set_result(channel)
+        await done.wait()
+
+    async with listening(app) as url:
+        near = await soon(open_websocket(url))
+        try:
+            yield near, await soon(far)
+        finally:
+            await near.close()
+            await (await far).close()
+            done.set()
+
+
+@asynccontextmanager
+async def served(**tools: Any) -> AsyncGenerator[tuple[str, Sockets]]:
+    sockets = Sockets(Desk(echo=echo, **tools))
+    async with listening(serving(sockets)) as url:
+        yield url, sockets
+
+
+def serving(sockets: Sockets) -> Any:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await sockets.serve(scope, receive, send)
+
+    return app
+
+
+async def answer(channel: QueuedChannel) -> bytes:
+    (message,) = await soon(channel.receive())
+    return message
+
+
+async def test_a_conversation():
+    async with served() as (url, _):
+        channel = await soon(open_websocket(url))
+        channel.send(hello())
+        assert b'"protocolVersion"' in await answer(channel)
+        channel.send(ask("ping", 2))
+        assert await answer(channel) == b'{"jsonrpc":"2.0","id":2,"result":{}}'
+        await soon(channel.close())
+
+
+async def test_what_is_no_message_is_answered_and_ends_nothing():
+    async with served() as (url, _):
+        channel = await soon(open_websocket(url))
+        channel.send(b"nonsense")
+        assert b"-32700" in await answer(channel)
+        channel.send(hello())
+        assert b'"protocolVersion"' in await answer(channel)
+        await soon(channel.close())
+
+
+async def test_a_client_that_leaves_ends_its_calls():
+    latch = Latch()
+    async with served(latch=latch) as (url, _):
+        channel = await soon(open_websocket(url))
+        channel.send(hello())
+        await answer(channel)
+        channel.send(ask("tools/call", 2, {"name": "latch"}))
+        await soon(latch.reached.wait())
+        await soon(channel.close())
+        await soon(latch.cancelled.wait())
+
+
+async def test_a_server_that_stops_ends_every_connection():
+    async with served() as (url, sockets):
+        channels = [await soon(open_websocket(url)) for _ in range(3)]
+        for channel in channels:
+            channel.send(hello())
+            await answer(channel)
+        sockets.close()
+        for channel in channels:
+            assert await soon(channel.receive()) == []
+            assert isinstance(channel.failure(), ConnectionLost)
+            await soon(channel.close())
+
+
+async def test_more_connections_than_allowed_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(room, "CONNECTIONS", 1)
+    async with served() as (url, _):
+        channel = await soon(open_websocket(url))
+        channel.send(hello())
+        await answer(channel)
+        with pytest.raises(HttpError, match="503"):
+            await soon(open_websocket(url))
+        await soon(channel.close())
+
+
+async def test_a_message_over_the_limit_ends_the_connection():
+    sockets = Sockets(Desk(), limit=1000)
+    async with listening(serving(sockets)) as url:
+        channel = await soon(open_websocket(url))
+        channel.send(b'"%b"' % (b"x" * 1000))
+        assert await soon(channel.receive()) == []
+        assert "1009" in str(channel.failure())
+        await soon(channel.close())
+
+
+async def test_a_server_s_message_over_the_limit_is_not_taken(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(room, "MESSAGE_LIMIT", 1000)
+    async with joined() as (near, far):
+        far.send(b'"%b"' % (b"x" * 2000))
+        assert await soon(near.receive()) == []
+        assert isinstance(near.failure(), PeerError)
+
+
+@pytest.mark.parametrize(
+    ("offered", "accepted"), [(["mcp"], "mcp"), (["chat", "mcp"], "mcp"), ([], None)]
+)
+async def test_the_subprotocol_is_agreed_on(offered: list[str], accepted: str | None):
+    told: list[Any] = []
+
+    async def receive() -> Any:
+        if told:
+            return {"type": "websocket.disconnect"}
+        return {"type": "websocket.connect"}
+
+    async def send(event: Any) -> None:
+        told.append(event)
+
+    await soon(Sockets(Desk()).serve({"subprotocols": offered}, receive, send))
+    assert told[0].get("subprotocol") == accepted
+    assert told[0]["type"] == "websocket.accept"
+
+
+async def test_another_subprotocol_is_refused():
+    told: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(event: Any) -> None:
+        told.append(event)
+
+    scope: Scope = {"subprotocols": ["chat"]}
+    await soon(Sockets(Desk()).serve(scope, receive, send))
+    assert told == [
+        {
+            "type": "websocket.close",
+            "code": 1008,
+            "reason": f"The subprotocol {SUBPROTOCOL!r} is expected",
+        }
+    ]
+
+
+async def test_a_refusal_is_an_http_error_where_that_can_be_said():
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await refuse(scope, send, 418, "no tea")
+
+    async with listening(app) as url:
+        with pytest.raises(HttpError) as caught:
+            await soon(open_websocket(url))
+        assert caught.value.status == 418
+
+
+async def test_what_is_no_websocket_says_so():
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"location", b"/elsewhere")]
+        await send({"type": "http.response.start", "status": 302, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with listening(app) as url:
+        # uvicorn hands a WebSocket's opening to the app as such; over plain HTTP it redirects.
+        with pytest.raises(PeerError):
+            await soon(open_websocket(url))
+        gone = url
+    with pytest.raises(ConnectFailed, match="Nothing answers at ws://"):
+        await soon(open_websocket(gone))
+
+
+async def test_a_redirect_is_named_and_not_followed():
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        headers = [(b"location", b"ws://elsewhere.example/mcp")]
+        await send({"type": "websocket.http.response.start", "status": 302, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": b""})
+
+    async with listening(app) as url:
+        with pytest.raises(HttpError, match=r"redirects to ws://elsewhere\.example/mcp; use that"):
+            await soon(open_websocket(url))
