@@ -17,6 +17,7 @@
        │  └─ ServerExited      it was a child process; carries its exit code and last stderr
        ├─ HttpError            it answered with an HTTP error and no JSON-RPC one
        ├─ InvalidMessage       it sent something that is not MCP
+       ├─ TaskCancelled        it, or somebody else, ended a task of ours
        └─ TimedOut             it did not answer in time
 
 The first division is *ours or theirs*: a `UsageError` is fixed in this program, a `PeerError` is
@@ -168,6 +169,10 @@ class HttpError(PeerError):
 
 class InvalidMessage(PeerError):
     """The peer sent something that is not a valid message; the text says what was expected."""
+
+
+class TaskCancelled(PeerError):
+    """A task was cancelled, by whoever may, before it came to anything."""
 
 
 class TimedOut(PeerError):

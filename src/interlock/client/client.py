@@ -37,9 +37,11 @@ from interlock.client.reading import (
 )
 from interlock.client.subscriptions import Subscription
 from interlock.client.target import Command, Target, Url, read_target
+from interlock.client.tasks import Task, created
 from interlock.errors import (
     METHOD_NOT_FOUND,
     ConfigError,
+    InvalidMessage,
     NotConnected,
     RpcError,
     UsageError,
@@ -80,12 +82,14 @@ from interlock.wire.meta import (
 from interlock.wire.methods import BY_NAME
 from interlock.wire.notices import (
     ACKNOWLEDGED,
+    ELICITED,
     MESSAGE,
     PROGRESS,
     PROMPTS_CHANGED,
     RESOURCE_UPDATED,
     RESOURCES_CHANGED,
     TOOLS_CHANGED,
+    ElicitedNotice,
     Filter,
     Kind,
     LogNotice,
@@ -100,6 +104,8 @@ from interlock.wire.resources import (
     ResourceTemplate,
     SubscribeParams,
 )
+from interlock.wire.tasks import EXTENSION, TERMINAL, Augmentation
+from interlock.wire.tasks import Task as WireTask
 from interlock.wire.tools import CallToolParams, Tool
 
 T = TypeVar("T")
@@ -108,11 +114,15 @@ OnProgress: TypeAlias = Callable[[ProgressNotice], None]
 OnLog: TypeAlias = Callable[[LogNotice], None]
 OnChange: TypeAlias = Callable[[Kind], None]
 OnUpdate: TypeAlias = Callable[[str], None]
+OnVisited: TypeAlias = Callable[[str], None]
 
 log: Final = logging.getLogger("interlock.client")
 
 PATIENCE: Final = 60.0
 """Seconds a call waits for its answer, counted anew with each progress notice."""
+
+PARTING: Final = 1.0
+"""Seconds that a client which closes waits for a server to hear that tasks are given up."""
 
 _CHANGES: Final[dict[str, Kind]] = {
     TOOLS_CHANGED: "tools",
@@ -135,7 +145,8 @@ class Client:
     *on_elicit*, *on_elicit_url*, *on_sample* and *roots* (paths or file URIs) are what a server may
     ask in the middle of a call, in whichever era; what is not given is not declared. *desk* answers instead of them. *on_log* hears what the server logs, from *log_level* on ("info" for
     a modern server, its own choice for a legacy one); *on_change* that a list changed, *on_update*
-    that a resource did which was subscribed to. *on_stderr* gets the lines that a started program
+    that a resource did which was subscribed to, *on_visited* that what a person was sent to visit
+    is done there: the `elicitation_id` of a 2025-11-25 server's request. *on_stderr* gets the lines that a started program
     writes there, *on_noise* what it sends that is no message. These are plain functions, called in
     the event loop: they must return quickly, and what they raise is only logged.
 
@@ -161,6 +172,7 @@ class Client:
         log_level: LogLevel | None = None,
         on_change: OnChange | None = None,
         on_update: OnUpdate | None = None,
+        on_visited: OnVisited | None = None,
         on_stderr: Callable[[str], None] | None = None,
         on_noise: Callable[[str], None] | None = None,
         label: str | None = None,
@@ -171,6 +183,7 @@ class Client:
         self._on_log = _plain(on_log, "on_log")
         self._on_change = _plain(on_change, "on_change")
         self._on_update = _plain(on_update, "on_update")
+        self._on_visited = _plain(on_visited, "on_visited")
         self._log_level: LogLevel | None = log_level
         self._asks_logs: LogLevel | None = log_level or ("info" if on_log is not None else None)
         info = Implementation(name=name, version=version)
@@ -180,12 +193,16 @@ class Client:
             [read_root(root) for root in roots] if roots is not None else None,
             on_elicit_url,
         )
-        desk = desk if desk is not None else AnswerDesk(info, answers)
+        capabilities = desk.capabilities if desk is not None else answers.capabilities
+        if desk is None:
+            # Whoever calls tools through this client never sees that one became a task.
+            capabilities = msgspec.structs.replace(capabilities, extensions={EXTENSION: {}})
+            desk = AnswerDesk(info, answers)
         modern, legacy = wished(revision)
         self._wish = Wish(
             name=label or _label(self.target),
             info=info,
-            capabilities=desk.capabilities,
+            capabilities=capabilities,
             desk=desk,
             modern=modern,
             legacy=legacy,
@@ -200,6 +217,7 @@ class Client:
         self._opening: asyncio.Task[None] | None = None
         self._waiting = 0
         self._subscription: Subscription | None = None
+        self._parting: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -247,6 +265,9 @@ class Client:
         opening, self._opening = self._opening, None
         if opening is not None:
             await _end(opening)
+        if self._parting:
+            # They may still be telling the server; but not for long.
+            await asyncio.wait(list(self._parting), timeout=PARTING)
         link, self._link = self._link, None
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
@@ -335,17 +356,98 @@ class Client:
         starts it anew, while *deadline* is how many seconds it may take whatever happens. *meta*
         travels in `_meta`. Raises `RpcError` for an unknown tool or arguments the server refuses,
         `TimedOut`, and `ConnectionLost`, after which nobody knows whether the call ran.
+
+        A server that makes a task of the call is asked until there is a result; what the task asks
+        is answered as anything is that a call asks, and whoever gives up the call cancels it.
+        """
+        began = asyncio.get_running_loop().time()
+        params = CallToolParams(name=name, arguments=Raw(encode(arguments or {})))
+        try:
+            result = await self.request(
+                "tools/call",
+                params,
+                timeout=timeout,
+                deadline=deadline,
+                on_progress=on_progress,
+                meta=meta,
+            )
+        except RpcError as error:
+            # How a 2025-11-25 server says that this tool runs as a task only.
+            if error.code != METHOD_NOT_FOUND or not self._augments:
+                raise
+            result = await self._augmented(params, None, timeout=timeout, meta=meta)
+            task = self._task(created(result))
+        else:
+            if result.kind != "task":
+                return read_tool_result(result)
+            task = self._task(created(result))
+        if deadline is not None:
+            deadline -= asyncio.get_running_loop().time() - began
+        try:
+            return await task.result(deadline=deadline)
+        except BaseException:
+            if task.status not in TERMINAL:
+                parting = asyncio.create_task(task.abandon())
+                self._parting.add(parting)
+                parting.add_done_callback(self._parting.discard)
+            raise
+
+    async def start_task(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        ttl: float | None = None,
+        timeout: float | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Task:
+        """Call a tool and get the task that the server makes of it, without waiting for its end.
+
+        Where it makes none, because it does not want to or is too old, this waits for the result,
+        and the task is over. *ttl* is for how many seconds it should be kept; only servers of
+        2025-11-25 let a client say so. Raises what `call_tool` does.
         """
         params = CallToolParams(name=name, arguments=Raw(encode(arguments or {})))
-        result = await self.request(
-            "tools/call",
-            params,
-            timeout=timeout,
-            deadline=deadline,
-            on_progress=on_progress,
-            meta=meta,
-        )
-        return read_tool_result(result)
+        if self._augments:
+            try:
+                result = await self._augmented(params, ttl, timeout=timeout, meta=meta)
+                return self._task(created(result))
+            except RpcError as error:
+                if error.code != METHOD_NOT_FOUND:
+                    raise
+        result = await self.request("tools/call", params, timeout=timeout, meta=meta)
+        if result.kind == "task":
+            return self._task(created(result))
+        return self._task(None, done=read_tool_result(result))
+
+    def task(self, id: str) -> Task:
+        """The task with this id, which was started earlier, here or elsewhere; nothing is sent."""
+        return self._task(None, id=id)
+
+    def _task(self, seed: WireTask | None, id: str = "", done: ToolResult | None = None) -> Task:
+        modern = self.link.envelope.revision.modern
+        return Task(self.request, self._wish.desk.ask, modern=modern, id=id, seed=seed, done=done)
+
+    @property
+    def _augments(self) -> bool:
+        """Whether the server is one of the 2025-11-25 experiment that takes calls as tasks."""
+        match self.link.greeting.capabilities.tasks:
+            case {"requests": {"tools": {"call": _}}}:
+                return not self.link.envelope.revision.modern
+            case _:
+                return False
+
+    async def _augmented(
+        self,
+        params: CallToolParams,
+        ttl: float | None,
+        *,
+        timeout: float | None,
+        meta: Mapping[str, Any] | None,
+    ) -> RawResult:
+        wanted = Augmentation(ttl=int(ttl * 1000) if ttl is not None else None)
+        params = msgspec.structs.replace(params, task=Raw(encode(wanted)))
+        return await self.request("tools/call", params, timeout=timeout, meta=meta)
 
     # Resources.
 
@@ -501,6 +603,8 @@ class Client:
         result = await link.handle(call)
         if result.kind == "input_required":
             result = await rounds(link.handle, call, result, self._wish.desk.ask)
+        if result.kind == "task" and method != "tools/call":
+            raise InvalidMessage(f"{method} was answered with a task, which only tools become")
         return result
 
     def _list(self, method: str, what: str, member: str, item: type[T]) -> Listing[T]:
@@ -537,6 +641,9 @@ class Client:
                 _tell(self._on_change, _CHANGES[method])
             elif method == RESOURCE_UPDATED:
                 _tell(self._on_update, msgspec.json.decode(params, type=UpdatedNotice).uri)
+            elif method == ELICITED:
+                notice = msgspec.json.decode(params, type=ElicitedNotice)
+                _tell(self._on_visited, notice.elicitation_id)
             elif method == MESSAGE:
                 _tell(self._on_log, msgspec.json.decode(params, type=LogNotice))
             elif method == ACKNOWLEDGED and self._subscription is not None:

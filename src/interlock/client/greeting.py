@@ -20,6 +20,7 @@ from interlock.errors import (
 from interlock.protocol.outgoing import Outgoing
 from interlock.protocol.session import Envelope
 from interlock.transport.warden import Warden
+from interlock.wire import tasks
 from interlock.wire.lifecycle import DiscoverResult, InitializeParams, InitializeResult
 from interlock.wire.meta import ClientCapabilities, Implementation, Params
 from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, LEGACY, MODERN, Revision
@@ -57,7 +58,8 @@ class Wish(Struct, frozen=True):
     listening: bool = False
 
     def envelope(self, revision: Revision) -> Envelope:
-        return Envelope(revision, self.info, self.capabilities)
+        capabilities = self.capabilities if revision.modern else tasks.without(self.capabilities)
+        return Envelope(revision, self.info, capabilities)
 
 
 def wished(revision: str) -> tuple[Revision | None, Revision | None]:
@@ -136,7 +138,7 @@ def discovery(wish: Wish, revision: Revision) -> Raw:
 def hello(wish: Wish, revision: Revision) -> InitializeParams:
     return InitializeParams(
         protocol_version=revision.name,
-        capabilities=wish.capabilities,
+        capabilities=tasks.without(wish.capabilities),
         client_info=wish.info,
     )
 

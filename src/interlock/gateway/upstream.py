@@ -34,6 +34,7 @@ from interlock.protocol.session import Envelope
 from interlock.transport.http.client import HttpError
 from interlock.transport.warden import Warden
 from interlock.version import VERSION
+from interlock.wire import tasks
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import EmptyResult, Implementation, PagedParams, RawResult, Result, members
 from interlock.wire.methods import PING
@@ -170,8 +171,14 @@ class Upstream:
             level = (
                 level or "info"
             )  # It was a session's, which hears "info" unless it said otherwise.
-        # What the caller can be asked is the upstream's to use.
-        call.envelope = Envelope(theirs.revision, theirs.client, ours.capabilities, level)
+        # What the caller can be asked is the upstream's to use. Tasks are not relayed: their ids
+        # would be nobody's at the door.
+        capabilities = ours.capabilities
+        if capabilities.extensions is not None:
+            capabilities = tasks.without(capabilities)
+        if call.fields is not None and "task" in call.fields:
+            del call.fields["task"]
+        call.envelope = Envelope(theirs.revision, theirs.client, capabilities, level)
         call.patience = self._patience
         relays, outlet = self._relays, call.outlet
         relays[outlet] = None

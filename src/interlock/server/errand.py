@@ -242,7 +242,7 @@ class Errand:
         session = self.call.session
         if session is None:
             return
-        view = legacy_view(record)
+        view = legacy_view(record, self._ledger.now())
         news = (view.status, view.status_message)
         if news != self._told:
             self._told = news

@@ -69,10 +69,9 @@ class Record(Struct):
     def over(self) -> bool:
         return self.status in TERMINAL
 
-    @property
-    def poll(self) -> int:
+    def poll(self, now: int) -> int:
         """After how many milliseconds to ask again: often at first, then less and less."""
-        return max(500, min(5000, (self.updated - self.created) // 4))
+        return max(200, min(5000, (now - self.created) // 4))
 
     def settle(self, status: Status, message: str | None = None) -> None:
         self.status = status
@@ -240,7 +239,7 @@ def key_of(owner: str, id: str) -> str:
     return f"{owner}/{id}"
 
 
-def modern_view(record: Record, result: Raw | None = None) -> GetTaskResult:
+def modern_view(record: Record, now: int, result: Raw | None = None) -> GetTaskResult:
     """A task with all that belongs to its status, as the extension has it."""
     asks = record.status == "input_required"
     return GetTaskResult(
@@ -250,14 +249,14 @@ def modern_view(record: Record, result: Raw | None = None) -> GetTaskResult:
         created_at=_iso(record.created),
         last_updated_at=_iso(record.updated),
         ttl_ms=record.ttl,
-        poll_interval_ms=record.poll,
+        poll_interval_ms=record.poll(now),
         input_requests=dict(record.questions) if asks else None,
         result=result if result is not None else UNSET,
         error=record.error,
     )
 
 
-def legacy_view(record: Record, type_: type[Task] = Task) -> Task:
+def legacy_view(record: Record, now: int, type_: type[Task] = Task) -> Task:
     """A task as the experiment has it, where a tool that fails is a task that failed."""
     return type_(
         task_id=record.id,
@@ -266,7 +265,7 @@ def legacy_view(record: Record, type_: type[Task] = Task) -> Task:
         created_at=_iso(record.created),
         last_updated_at=_iso(record.updated),
         ttl=record.ttl,
-        poll_interval=record.poll,
+        poll_interval=record.poll(now),
     )
 
 

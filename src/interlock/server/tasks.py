@@ -155,7 +155,7 @@ class Tasks:
         record = await self._begin(errand, self.limits.ttl)
         if record is None:
             return False
-        outlet.part(_answer(record), errand)
+        outlet.part(self._answer(record), errand)
         errand.attend()
         return True
 
@@ -166,7 +166,7 @@ class Tasks:
             raise _crowded()
         errand.start(run)
         errand.attend()
-        return _answer(record)
+        return self._answer(record)
 
     async def _grown(self, call: Call, run: Run) -> Result:
         """The same, unless it is over before it needs to be a task."""
@@ -187,7 +187,12 @@ class Tasks:
         if record is None:
             return errand.task.result()
         errand.attend()
-        return _answer(record)
+        return self._answer(record)
+
+    def _answer(self, record: Record) -> RawResult:
+        view = modern_view(record, self._ledger.now())
+        fields = {name: getattr(view, name) for name in view.__struct_fields__}
+        return RawResult(body=encode(CreateTaskResult(**fields)), relayed=True, kind="task")
 
     async def _augmented(self, call: Call, raw: Raw, run: Run) -> Result:
         try:
@@ -203,7 +208,7 @@ class Tasks:
             raise _crowded()
         errand.start(run)
         errand.attend()
-        return NestedTaskResult(task=legacy_view(record))
+        return NestedTaskResult(task=legacy_view(record, self._ledger.now()))
 
     async def _begin(self, errand: Errand, ttl: float) -> Record | None:
         """Put a task on record for *errand*; None if there is no room for another."""
@@ -231,7 +236,7 @@ class Tasks:
         key, record = await self._named(call)
         if call.envelope.revision.modern:
             return await self._view(key, record)
-        view = legacy_view(record, GetTaskResult)
+        view = legacy_view(record, self._ledger.now(), GetTaskResult)
         assert isinstance(view, GetTaskResult)
         return view
 
@@ -265,7 +270,9 @@ class Tasks:
             if found is None:
                 raise _unknown()
             record = found
-        return EmptyResult() if modern else legacy_view(record, CancelTaskResult)
+        return (
+            EmptyResult() if modern else legacy_view(record, self._ledger.now(), CancelTaskResult)
+        )
 
     async def result(self, call: Call) -> RawResult:
         """Answer `tasks/result`: wait for the end, and ask the task's questions meanwhile."""
@@ -296,7 +303,9 @@ class Tasks:
         if cursor is not None and _ID.fullmatch(cursor) is None:
             raise RpcError(INVALID_PARAMS, "Invalid cursor: use the nextCursor of the page before")
         records, more = await self._ledger.page(owner_of(call.principal), cursor or "", PAGE)
-        return ListTasksResult(tasks=[legacy_view(record) for record in records], next_cursor=more)
+        return ListTasksResult(
+            tasks=[legacy_view(record, self._ledger.now()) for record in records], next_cursor=more
+        )
 
     def listable(self, call: Call) -> bool:
         """Whether all who share this caller's name are this caller (2025-11-25 § Tasks, Security).
@@ -370,7 +379,7 @@ class Tasks:
 
     async def _view(self, key: str, record: Record) -> GetTaskResult:
         result = await self._ledger.result(key) if record.status == "completed" else None
-        return modern_view(record, result)
+        return modern_view(record, self._ledger.now(), result)
 
     async def _payload(self, key: str, record: Record) -> RawResult:
         """What the call itself would have been answered with; raises if that is an error."""
@@ -448,12 +457,6 @@ def _fresh(params: Any, signature: Signature) -> bool:
 
 def _says(returns: Any) -> bool:
     return InputRequired in (returns, *get_args(returns))
-
-
-def _answer(record: Record) -> RawResult:
-    view = modern_view(record)
-    fields = {name: getattr(view, name) for name in view.__struct_fields__}
-    return RawResult(body=encode(CreateTaskResult(**fields)), relayed=True, kind="task")
 
 
 def _cancelled(record: Record) -> bool:

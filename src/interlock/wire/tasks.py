@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
+import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from interlock.wire.meta import (
@@ -112,3 +113,15 @@ def declared(capabilities: ClientCapabilities) -> bool:
     """Whether a client can take a task of the extension for an answer."""
     extensions = capabilities.extensions
     return extensions is not None and EXTENSION in extensions
+
+
+def without(capabilities: ClientCapabilities) -> ClientCapabilities:
+    """What a client can do, but for tasks: for whoever passes its calls on and no tasks back."""
+    if not declared(capabilities):
+        return capabilities
+    others = {
+        name: settings
+        for name, settings in (capabilities.extensions or {}).items()
+        if name != EXTENSION
+    }
+    return msgspec.structs.replace(capabilities, extensions=others or None)
