@@ -11,6 +11,7 @@ from tests.peers import ask, hello, modern, reply, say
 from interlock.protocol.call import Call
 from interlock.protocol.exchange import (
     RUNNING_LIMIT,
+    Batch,
     Cancel,
     Exchange,
     Noise,
@@ -30,6 +31,10 @@ class Flag:
 
     def cancel(self) -> None:
         pass
+
+
+def array(*messages: bytes) -> bytes:
+    return b"[" + b", ".join(messages) + b"]"
 
 
 def server() -> Exchange[str]:
@@ -246,3 +251,80 @@ def test_both_sides_joined_ask_and_answer_each_other():
     end = us.receive(failure(call.id, -32603, "no"))
     assert type(end) is Reply
     assert end.waiting == "tools/list of ours"
+
+
+def in_2025_03_26(table: Any) -> Exchange[str]:
+    session = Session()
+    assert type(Exchange[str](TO_SERVER, session).receive(hello("2025-03-26"))) is Call
+    return Exchange(table, session)
+
+
+def test_an_array_means_what_its_messages_mean_in_order():
+    exchange = in_2025_03_26(TO_SERVER)
+    exchange.waiting["q"] = "ours"
+    exchange.running["run"] = flag = Flag()
+    event = exchange.receive(
+        array(
+            ask("ping", 1),
+            say("notifications/initialized"),
+            reply("q", {}),
+            ask("nonsense", 2),
+            b"3",
+            say("notifications/cancelled", {"requestId": "run"}),
+            array(ask("ping", 4)),
+        )
+    )
+    assert type(event) is Batch
+    call, ready, answer, refused, fault, cancel, nested = event.events
+    assert type(call) is Call
+    assert call.id == 1
+    assert ready is None
+    assert exchange.session is not None
+    assert exchange.session.state is State.READY
+    assert type(answer) is Reply
+    assert answer.waiting == "ours"
+    assert error_of(refused) == (2, -32601)
+    assert error_of(fault) == (None, -32600)
+    assert type(cancel) is Cancel
+    assert cancel.running is flag
+    assert error_of(nested) == (None, -32600)
+
+
+def test_an_id_that_runs_since_earlier_in_the_array_is_in_use():
+    exchange = in_2025_03_26(TO_SERVER)
+    event = exchange.receive(array(ask("tools/list", 1), ask("tools/list", 1)))
+    assert type(event) is Batch
+    first = next(event.events)
+    assert type(first) is Call
+    exchange.running[first.id] = Flag()
+    assert error_of(next(event.events)) == (1, -32600)
+
+
+def test_initialize_is_no_part_of_an_array():
+    exchange = in_2025_03_26(TO_SERVER)
+    event = exchange.receive(array(hello("2025-03-26")))
+    assert type(event) is Batch
+    assert error_of(next(event.events)) == ("hello", -32600)
+    assert error_of(server().receive(array(hello("2025-03-26")))) == (None, -32600)
+
+
+@pytest.mark.parametrize("data", [b"[]", b"[" + b"1," * 200 + b"1]"])
+def test_an_array_of_none_or_too_many_is_one_fault(data: bytes):
+    assert error_of(in_2025_03_26(TO_SERVER).receive(data)) == (None, -32600)
+    assert type(in_2025_03_26(TO_CLIENT).receive(data)) is Noise
+
+
+@pytest.mark.parametrize("version", ["2024-11-05", "2025-06-18", "2025-11-25"])
+def test_other_revisions_have_no_arrays(version: str):
+    exchange = server()
+    assert type(exchange.receive(hello(version))) is Call
+    assert error_of(exchange.receive(array(ask("ping")))) == (None, -32600)
+    assert type(client().receive(array(reply(1, {})))) is Noise
+
+
+def test_a_client_takes_an_array_of_a_server_that_may_send_one():
+    exchange = in_2025_03_26(TO_CLIENT)
+    exchange.waiting[1] = "ours"
+    event = exchange.receive(array(reply(1, {}), ask("ping", "q"), say("notifications/x"), b"{}"))
+    assert type(event) is Batch
+    assert [type(each) for each in event.events] == [Reply, Call, Notice, Noise]

@@ -588,3 +588,119 @@ class OneWay:
 
     def failure(self) -> Exception | None:
         return None
+
+
+# Arrays of messages (2025-03-26).
+
+
+def array(*messages: bytes) -> bytes:
+    return b"[" + b",".join(messages) + b"]"
+
+
+@asynccontextmanager
+async def asked_in_arrays(desk: Desk, version: str = "2025-03-26") -> AsyncGenerator[MemoryChannel]:
+    ours, theirs = pair()
+    serving = asyncio.create_task(serve(desk, theirs))
+    ours.send(hello(version))
+    await soon(ours.receive())
+    yield ours
+    await ours.close()
+    await soon(serving)
+
+
+async def heard(channel: MemoryChannel) -> Any:
+    (data,) = await soon(channel.receive())
+    return json.loads(data)
+
+
+async def test_requests_in_an_array_are_answered_in_one():
+    latch = Latch()
+    async with asked_in_arrays(Desk(latch=latch, echo=echo)) as ours:
+        ours.send(
+            array(
+                ask("tools/call", 1, {"name": "latch"}),
+                say("notifications/initialized"),
+                ask("tools/call", 2, {"name": "echo"}),
+                ask("nonsense", 3),
+                b"true",
+            )
+        )
+        await soon(latch.reached.wait())
+        ours.send(ask("ping", "meanwhile"))
+        assert (await heard(ours))["id"] == "meanwhile"
+        latch.go.set()
+        answers = await heard(ours)
+        assert sorted(str(each.get("id")) for each in answers) == ["1", "2", "3", "None"]
+        codes = [each["error"]["code"] for each in answers if "error" in each]
+        assert sorted(codes) == [-32601, -32600]
+
+
+async def test_an_array_that_asks_nothing_is_not_answered():
+    async with asked_in_arrays(Desk()) as ours:
+        ours.send(array(say("notifications/initialized"), say("notifications/unknown")))
+        ours.send(ask("ping"))
+        assert (await heard(ours))["id"] == 1
+
+
+async def test_what_was_cancelled_is_left_out_of_the_answer():
+    latch = Latch()
+    async with asked_in_arrays(Desk(latch=latch)) as ours:
+        held = [ask("tools/call", number, {"name": "latch"}) for number in (1, 2)]
+        ours.send(array(*held, ask("ping", 3)))
+        await soon(latch.reached.wait())
+        for number in (1, 2):
+            ours.send(say("notifications/cancelled", {"requestId": number}))
+        assert [each["id"] for each in await heard(ours)] == [3]
+        latch.reached.clear()
+        ours.send(array(held[0]))
+        await soon(latch.reached.wait())
+        ours.send(array(say("notifications/cancelled", {"requestId": 1})))
+        ours.send(ask("ping", 4))
+        assert (await heard(ours))["id"] == 4
+
+
+async def test_an_id_twice_in_one_array_runs_once():
+    latch = Latch()
+    async with asked_in_arrays(Desk(latch=latch)) as ours:
+        held = ask("tools/call", 1, {"name": "latch"})
+        ours.send(array(held, held))
+        await soon(latch.reached.wait())
+        latch.go.set()
+        answers = await heard(ours)
+        assert ["error" in each for each in answers] == [True, False]
+        assert len(latch.calls) == 1
+
+
+async def test_a_server_s_array_reaches_those_who_wait_and_its_questions_are_answered_in_one():
+    ours, theirs = pair()
+    session = Session()
+    greeting = InitializeParams(protocol_version="2025-03-26", capabilities=CAN, client_info=ME)
+    home = Desk()
+    home.handle = at_home
+    client = Duplex(ours, Exchange(TO_CLIENT, session), Dispatch(home))
+    reading = asyncio.create_task(client.run())
+    greeted = asyncio.create_task(client.ask("initialize", greeting))
+    answer = {
+        "protocolVersion": "2025-03-26",
+        "capabilities": {},
+        "serverInfo": {"name": "s", "version": "1"},
+    }
+    theirs.send(reply((await heard(theirs))["id"], answer))
+    await soon(greeted)
+    session.open(greeting)
+    asking = [asyncio.create_task(client.ask("ping", Params())) for _ in range(2)]
+    ids = [each["id"] for each in await heard_all(theirs, 2)]
+    theirs.send(array(*(reply(number, {"n": number}) for number in ids), ask("roots/list", "q")))
+    for number, asked in zip(ids, asking, strict=True):
+        assert json.loads(bytes(await soon(asked))) == {"n": number}
+    (answered,) = await heard(theirs)
+    assert answered["id"] == "q"
+    await ours.close()
+    await soon(reading)
+
+
+async def heard_all(channel: MemoryChannel, count: int) -> list[Any]:
+    found: list[Any] = []
+    while len(found) < count:
+        found += [json.loads(data) for data in await soon(channel.receive())]
+    return found

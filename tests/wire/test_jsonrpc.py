@@ -10,12 +10,15 @@ from msgspec import UNSET, Raw
 
 from interlock.errors import INVALID_REQUEST, PARSE_ERROR
 from interlock.wire.jsonrpc import (
+    BATCH_LIMIT,
     Fault,
     Message,
     failure,
     id_of,
+    join_batch,
     notification,
     read,
+    read_batch,
     read_error,
     request,
     success,
@@ -157,3 +160,46 @@ def test_nothing_makes_reading_raise(data: bytes):
 def test_whatever_stands_in_a_member_it_is_a_message_or_a_fault(value: Any, member: str):
     body = {"jsonrpc": "2.0", "id": 1, "method": "a", member: value}
     assert isinstance(read(json.dumps(body).encode()), Message | Fault)
+
+
+def test_the_messages_of_an_array_are_told_apart_and_not_read():
+    found = read_batch(b' \n[ {"a": [1, "]"]} , null,[2],"x" ]\t')
+    assert found == [b'{"a": [1, "]"]}', b"null", b"[2]", b'"x"']
+    assert read_batch(join_batch([b"{}", b"1"])) == [b"{}", b"1"]
+
+
+@pytest.mark.parametrize("data", [b"", b" ", b"{}", b"1", b'{"a":[]}', b"\xef\xbb\xbf[1]", b"x["])
+def test_what_is_no_array_is_no_batch(data: bytes):
+    assert read_batch(data) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"[]", INVALID_REQUEST),
+        (b" [ ] ", INVALID_REQUEST),
+        (b"[" + b"1," * BATCH_LIMIT + b"1]", INVALID_REQUEST),
+        (b"[" + b"1," * 4_000_000 + b"1]", INVALID_REQUEST),
+        (b"[", PARSE_ERROR),
+        (b"[1,]", PARSE_ERROR),
+        (b"[1] 2", PARSE_ERROR),
+        (b"[" * 100_000, PARSE_ERROR),
+        (b"[" * 100_000 + b"]" * 100_000, PARSE_ERROR),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_batch_that_cannot_be_taken_is_one_fault(data: bytes, code: int):
+    found = read_batch(data)
+    assert type(found) is Fault
+    assert (found.code, found.id, found.asks) == (code, None, False)
+
+
+def test_as_many_messages_as_an_array_may_hold():
+    found = read_batch(b"[" + b"1," * (BATCH_LIMIT - 1) + b"1]")
+    assert found == [b"1"] * BATCH_LIMIT
+
+
+@given(st.binary(max_size=200))
+def test_nothing_makes_reading_a_batch_raise(data: bytes):
+    found = read_batch(b"[" + data)
+    assert isinstance(found, list | Fault)

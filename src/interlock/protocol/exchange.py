@@ -6,6 +6,7 @@ on both sides: a server's exchange differs from a client's in its table alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -15,7 +16,7 @@ from interlock.errors import INVALID_REQUEST
 from interlock.protocol.call import LOCAL, Call, Principal
 from interlock.protocol.dispatch import Refusal, Table, admit
 from interlock.protocol.session import Session
-from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, failure, read
+from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, failure, read, read_batch
 from interlock.wire.meta import Id
 from interlock.wire.methods import TO_SERVER
 from interlock.wire.notices import CANCELLED, INITIALIZED, PROGRESS, CancelledNotice, ProgressNotice
@@ -78,13 +79,24 @@ class Send(Struct):
     data: bytes
 
 
+class Batch(Struct, Generic[T]):
+    """Several messages in one. What the requests among them are answered with is one message too.
+
+    Each event must be acted on before the next is taken.
+    """
+
+    events: Iterator[Event[T]]
+
+
 class Noise(Struct):
     """Something that is no message, or that answers nothing we asked. Worth a line in a log."""
 
     what: str
 
 
-Event: TypeAlias = Call | Reply[T] | Spoilt[T] | Progress[T] | Cancel | Notice | Send | Noise | None
+Event: TypeAlias = (
+    Call | Reply[T] | Spoilt[T] | Progress[T] | Cancel | Notice | Send | Batch[T] | Noise | None
+)
 
 
 class Exchange(Generic[T]):
@@ -111,11 +123,11 @@ class Exchange(Generic[T]):
         self._last_id += 1
         return self._last_id
 
-    def receive(self, data: bytes) -> Event[T]:
-        """What one message means; None if it asks for nothing."""
+    def receive(self, data: bytes, *, batched: bool = False) -> Event[T]:
+        """What one message means; None if it asks for nothing. *batched* was part of an array."""
         message = read(data)
         if type(message) is Fault:
-            return self._fault(message)
+            return self._fault(message) if batched else self._several(data, message)
         if message.method is UNSET:
             return self._reply(message)
         number = message.id
@@ -131,6 +143,15 @@ class Exchange(Generic[T]):
             return Send(failure(number, INVALID_REQUEST, why))
         call = admit(message, self.table, None, self.session, self.principal)
         return Send(call.encode()) if type(call) is Refusal else call
+
+    def _several(self, data: bytes, fault: Fault) -> Event[T]:
+        """What was no message, if it is an array and this session may have those."""
+        if self.session is None or not self.session.envelope.revision.batches:
+            return self._fault(fault)
+        found = read_batch(data)
+        if found is None or type(found) is Fault:
+            return self._fault(found or fault)
+        return Batch(self.receive(each, batched=True) for each in found)
 
     def _fault(self, fault: Fault) -> Send | Spoilt[T] | Noise:
         if self.serves:

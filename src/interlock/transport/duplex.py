@@ -13,7 +13,9 @@ from interlock.errors import METHOD_NOT_FOUND, ConnectionLost, InvalidMessage, R
 from interlock.protocol.call import Call, Service
 from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.exchange import (
+    Batch,
     Cancel,
+    Event,
     Exchange,
     Noise,
     Notice,
@@ -27,7 +29,7 @@ from interlock.protocol.outlet import SILENT, Outlet
 from interlock.protocol.session import Session
 from interlock.transport.channel import HIGH_WATER, MESSAGE_LIMIT, Channel
 from interlock.transport.eager import eagerly
-from interlock.wire.jsonrpc import Message, encode, notification, request
+from interlock.wire.jsonrpc import Message, encode, join_batch, notification, request
 from interlock.wire.meta import Id, RawResult, Wire
 from interlock.wire.methods import INITIALIZE, LISTEN, TO_SERVER
 from interlock.wire.notices import CANCELLED, PROGRESS, CancelledNotice
@@ -134,11 +136,12 @@ class _CallOutlet:
 class _Run:
     """A call of the peer's that runs."""
 
-    __slots__ = ("call", "outlet", "task")
+    __slots__ = ("call", "outlet", "task", "together")
 
-    def __init__(self, call: Call, outlet: _CallOutlet) -> None:
+    def __init__(self, call: Call, outlet: _CallOutlet, together: _Together | None) -> None:
         self.call = call
         self.outlet = outlet
+        self.together = together
         self.task: asyncio.Task[None] | None = None
 
     def cancel(self) -> None:
@@ -147,6 +150,30 @@ class _Run:
         self.outlet.shut()
         if self.task is not None:
             self.task.cancel()
+
+
+class _Together:
+    """The answers to what came in one array, sent as one when all are there."""
+
+    __slots__ = ("_answers", "_channel", "_open")
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._answers: list[bytes] = []
+        self._open = 1  # the reading of the array itself
+
+    def expect(self, task: asyncio.Task[None]) -> None:
+        """Wait for *task*, which may add an answer or be cancelled."""
+        self._open += 1
+        task.add_done_callback(lambda _: self.done())
+
+    def add(self, answer: bytes) -> None:
+        self._answers.append(answer)
+
+    def done(self) -> None:
+        self._open -= 1
+        if not self._open and self._answers:
+            self._channel.send(join_batch(self._answers))
 
 
 class Duplex:
@@ -182,12 +209,13 @@ class Duplex:
         ends them at once.
         """
         take = self._take
+        receive = self.exchange.receive
         channel = self.channel
         grace = 0.0
         try:
             while batch := await channel.receive():
                 for data in batch:
-                    take(data)
+                    take(receive(data))
                 if self.exchange.serves and channel.backlog > MESSAGE_LIMIT:
                     # Whoever asks without end and reads no answer is not read either.
                     await channel.drain()
@@ -257,14 +285,22 @@ class Duplex:
             notice = CancelledNotice(request_id=waiting.id, reason=why)
             self.channel.send(notification(CANCELLED, encode(notice)))
 
-    def _take(self, data: bytes) -> None:
-        match self.exchange.receive(data):
+    def _take(self, event: Event[Waiting], together: _Together | None = None) -> None:
+        match event:
             case Call() as call:
-                self._start(call)
+                self._start(call, together)
             case Reply(waiting, message):
                 waiting.settle(message)
             case Send(reply):
-                self.channel.send(reply)
+                if together is None:
+                    self.channel.send(reply)
+                else:
+                    together.add(reply)
+            case Batch(events):
+                together = _Together(self.channel)
+                for each in events:
+                    self._take(each, together)
+                together.done()
             case Progress(waiting, notice):
                 waiting.renew()
                 waiting.outlet.notify(PROGRESS, notice)
@@ -281,15 +317,17 @@ class Duplex:
             case None:
                 pass
 
-    def _start(self, call: Call) -> None:
+    def _start(self, call: Call, together: _Together | None) -> None:
         outlet = _CallOutlet(self, legacy=call.session is not None)
         call.outlet = outlet
-        run = _Run(call, outlet)
+        run = _Run(call, outlet, together)
         run.task = eagerly(self._answer(run), self._loop)
         if not run.task.done():
             self._runs[call.id] = self.exchange.running[call.id] = run
             # Not in `_answer`: a task that is cancelled before it starts runs none of it.
             run.task.add_done_callback(lambda _: self._forget(call.id))
+        if together is not None:
+            together.expect(run.task)
 
     def _forget(self, id: Id) -> None:
         del self._runs[id]
@@ -307,8 +345,12 @@ class Duplex:
             body, _ = self._dispatch.mishap(call, error)
         finally:
             run.outlet.shut()
-        if not call.cancelled:
+        if call.cancelled:
+            return
+        if run.together is None:
             self.channel.send(body)
+        else:
+            run.together.add(body)
 
     async def _end_runs(self, grace: float) -> None:
         runs = list(self._runs.values())
