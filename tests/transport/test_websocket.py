@@ -1,4 +1,4 @@
-"""MCP over WebSocket: our client, our server, and either against what is none."""
+"""MCP over WebSocket, both sides: our client, our server, and either against what is none."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import pytest
 import uvicorn
 from tests.peers import Desk, Latch, ask, echo, hello, soon
 
+from interlock import Client, Server
 from interlock.errors import ConnectFailed, ConnectionLost, HttpError, PeerError
-from interlock.transport import websocket as room
+from interlock.transport import websocket, websocket_client
+from interlock.transport.http.asgi import App
 from interlock.transport.queued import QueuedChannel
 from interlock.transport.websocket import (
     SUBPROTOCOL,
@@ -22,9 +24,9 @@ from interlock.transport.websocket import (
     Send,
     Sockets,
     accept,
-    open_websocket,
     refuse,
 )
+from interlock.transport.websocket_client import open_websocket
 
 
 @asynccontextmanager
@@ -137,7 +139,7 @@ async def test_a_server_that_stops_ends_every_connection():
 
 
 async def test_more_connections_than_allowed_are_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(room, "CONNECTIONS", 1)
+    monkeypatch.setattr(websocket, "CONNECTIONS", 1)
     async with served() as (url, _):
         channel = await soon(open_websocket(url))
         channel.send(hello())
@@ -158,7 +160,7 @@ async def test_a_message_over_the_limit_ends_the_connection():
 
 
 async def test_a_server_s_message_over_the_limit_is_not_taken(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(room, "MESSAGE_LIMIT", 1000)
+    monkeypatch.setattr(websocket_client, "MESSAGE_LIMIT", 1000)
     async with joined() as (near, far):
         far.send(b'"%b"' % (b"x" * 2000))
         assert await soon(near.receive()) == []
@@ -240,3 +242,94 @@ async def test_a_redirect_is_named_and_not_followed():
     async with listening(app) as url:
         with pytest.raises(HttpError, match=r"redirects to ws://elsewhere\.example/mcp; use that"):
             await soon(open_websocket(url))
+
+
+# At the endpoint.
+
+
+@asynccontextmanager
+async def endpoint(**options: Any) -> AsyncGenerator[tuple[str, App]]:
+    app = App(Desk(echo=echo), **options)
+
+    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    async with listening(asgi) as url:
+        try:
+            yield url, app
+        finally:
+            await app.stop()
+
+
+async def test_the_endpoint_serves_them_beside_http_if_asked():
+    async with endpoint(websocket=True) as (url, app):
+        channel = await soon(open_websocket(url))
+        channel.send(hello())
+        assert b'"protocolVersion"' in await answer(channel)
+        app.close()
+        assert await soon(channel.receive()) == []
+        await soon(channel.close())
+        with pytest.raises(HttpError, match="503"):
+            await soon(open_websocket(url))
+
+
+async def test_the_endpoint_serves_none_unless_asked():
+    async with endpoint() as (url, _):
+        with pytest.raises(HttpError, match="403"):
+            await soon(open_websocket(url))
+
+
+async def test_the_endpoint_serves_them_at_its_path_only():
+    async with endpoint(websocket=True) as (url, _):
+        with pytest.raises(HttpError, match="403"):
+            await soon(open_websocket(url + "/elsewhere"))
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "https://evil.example"}, {"Host": "evil.example"}], ids=str
+)
+async def test_a_page_in_a_browser_may_not_open_one(headers: dict[str, str]):
+    """Browsers let any page open a WebSocket to this machine; only Origin and Host tell."""
+    async with endpoint(websocket=True) as (url, app):
+        with pytest.raises(HttpError, match="403"):
+            await soon(open_websocket(url, headers))
+        allowed = {"Origin": "http://localhost:3000"}
+        channel = await soon(open_websocket(url, allowed))
+        await soon(channel.close())
+        assert app.sockets is not None
+
+
+async def test_a_service_that_does_not_start_serves_none(caplog: pytest.LogCaptureFixture):
+    class Broken(Desk):
+        async def start(self) -> None:
+            raise RuntimeError("no database")
+
+    app = App(Broken(), websocket=True)
+
+    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    async with listening(asgi) as url:
+        with pytest.raises(HttpError, match="503"):
+            await soon(open_websocket(url))
+    assert "no database" in caplog.text
+    await app.stop()
+
+
+@pytest.mark.parametrize("revision", ["legacy", "modern"])
+async def test_a_client_finds_a_server_over_it(revision: str):
+    server = Server("there")
+
+    @server.tool
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    app = App(server, websocket=True)
+
+    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    async with listening(asgi) as url:
+        async with Client(url, revision=revision) as client:
+            assert (await client.call_tool("add", {"a": 1, "b": 2})).text == "3"
+        await app.stop()

@@ -51,7 +51,7 @@ async def open_link(target: Url | Command | Service | Opener, wish: Wish) -> Lin
 async def _over_url(target: Url, wish: Wish) -> Link:
     # Kept out of programs that reach nothing by URL, with the HTTP library beneath.
     from interlock.client.over_http import over_http, over_sse
-    from interlock.transport.websocket import open_websocket
+    from interlock.transport.websocket_client import open_websocket
 
     if urlsplit(target.url).scheme in WEBSOCKET:
         return await over_channel(lambda: open_websocket(target.url, target.headers), wish)

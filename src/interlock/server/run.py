@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import importlib.util
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ from interlock.errors import ConfigError
 from interlock.protocol.call import Service
 from interlock.transport.duplex import serve
 from interlock.transport.http.asgi import App
-from interlock.transport.http.guards import LOOPBACK
+from interlock.transport.http.guards import BODY_LIMIT, LOOPBACK
 from interlock.transport.http.plain import Receive, Scope, Send
 from interlock.transport.stdio import Claimed, StdioChannel, claim
 
@@ -39,13 +40,15 @@ def run(
     hosts: Sequence[str] = (),
     origins: Sequence[str] = (),
     sse: bool = False,
+    websocket: bool = False,
 ) -> None:
     """Serve until the client closes stdin, or over HTTP until SIGINT or SIGTERM.
 
     Over HTTP it listens on loopback unless told otherwise; *hosts* are further names that `Host`
     may have, *origins* web origins that may call. With *sse* clients that know only the transport
-    of 2024 are served too, at `/sse`. Stray prints go to stderr while it serves over
-    stdio. Raises `ConfigError` if the address cannot be listened on.
+    of 2024 are served too, at `/sse`; with *websocket* WebSockets at *path*, which are outside the
+    specification and need the extra `interlock[websocket]`. Stray prints go to stderr while it
+    serves over stdio. Raises `ConfigError` if the address cannot be listened on.
     """
     if transport == "stdio":
         claimed = claim()
@@ -60,8 +63,9 @@ def run(
         hosts=allowed_hosts(host, hosts),
         origins=origins,
         sse_path=SSE_PATH if sse else None,
+        websocket=websocket,
     )
-    run_in_fast_loop(serve_http(app, host, port))
+    run_in_fast_loop(serve_http(app, host, port, websocket=websocket))
 
 
 async def serve_stdio(service: Service, claimed: Claimed) -> None:
@@ -91,14 +95,25 @@ class HttpApp(Protocol):
 
 
 async def serve_http(
-    app: HttpApp, host: str, port: int, ready: Callable[[int], None] | None = None
+    app: HttpApp,
+    host: str,
+    port: int,
+    ready: Callable[[int], None] | None = None,
+    *,
+    websocket: bool = False,
 ) -> None:
     """Serve *app* with uvicorn until SIGINT or SIGTERM; *ready* is called with the port.
 
     Streams end before uvicorn waits for connections to, so that no open one delays the end. Port
-    0 takes a free one. Raises `ConfigError` if the address cannot be listened on.
+    0 takes a free one. With *websocket* the app is handed WebSockets too. Raises `ConfigError` if
+    the address cannot be listened on.
     """
     import uvicorn  # kept out of programs that serve over stdio or not at all
+
+    if websocket and importlib.util.find_spec("websockets") is None:
+        raise ConfigError(
+            "WebSockets are served with a library of their own: pip install 'interlock[websocket]'"
+        )
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -113,7 +128,9 @@ async def serve_http(
             log_config=None,
             access_log=False,
             lifespan="off",
-            ws="none",
+            ws="websockets-sansio" if websocket else "none",
+            ws_max_size=BODY_LIMIT,
+            ws_per_message_deflate=False,
             proxy_headers=False,
             server_header=False,
             date_header=False,

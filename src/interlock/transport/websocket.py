@@ -1,23 +1,21 @@
-"""MCP over WebSocket, both sides: one message a frame, under the subprotocol `mcp`.
+"""MCP over WebSocket, a server's side: one message a frame, under the subprotocol `mcp`.
 
-No revision of the specification has this transport; it is one that others speak as well, and here
-because it carries both directions through what only lets HTTP pass. The messages are those of a
-pipe, in either era.
+No revision of the specification has this transport. Others speak it as well, and it carries both
+directions where only HTTP passes; the messages are those of a pipe, in either era.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from interlock.errors import ConnectionLost, InvalidMessage
 from interlock.protocol.call import Service
 from interlock.transport.channel import MESSAGE_LIMIT
 from interlock.transport.duplex import serve
-from interlock.transport.http.engine import AiohttpEngine, Request
-from interlock.transport.queued import Line, QueuedChannel
+from interlock.transport.queued import QueuedChannel
 
 SUBPROTOCOL: Final = "mcp"
 CONNECTIONS: Final = 1000
@@ -27,44 +25,6 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Event: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
-
-
-# A client's side.
-
-
-async def open_websocket(url: str, headers: Mapping[str, str] | None = None) -> QueuedChannel:
-    """Connect to a `ws://` or `wss://` URL.
-
-    Raises `ConnectFailed` if nothing is there, `HttpError` if it is no WebSocket.
-    """
-    engine = AiohttpEngine()
-    try:
-        line = await engine.open_socket(
-            Request("GET", url, headers or {}), SUBPROTOCOL, MESSAGE_LIMIT
-        )
-    except BaseException:
-        await engine.close()
-        raise
-    return QueuedChannel(_OwnLine(line, engine), url)
-
-
-class _OwnLine:
-    """A line that takes its engine with it."""
-
-    def __init__(self, line: Line, engine: AiohttpEngine) -> None:
-        self.read = line.read
-        self.write = line.write
-        self._line = line
-        self._engine = engine
-
-    async def end(self) -> None:
-        try:
-            await self._line.end()
-        finally:
-            await self._engine.close()
-
-
-# A server's side.
 
 
 class Sockets:

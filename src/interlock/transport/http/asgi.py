@@ -36,6 +36,8 @@ from interlock.transport.http.plain import (
 from interlock.transport.http.reply import ALIVE, HERE, KEEP_ALIVE, STREAM_HEADERS, Reply
 from interlock.transport.http.sessions import HttpSession, Sessions
 from interlock.transport.http.sse2024 import SseEndpoint
+from interlock.transport.websocket import Sockets
+from interlock.transport.websocket import refuse as refuse_socket
 from interlock.wire.jsonrpc import Fault, Message, failure, read, success
 from interlock.wire.meta import SUBSCRIPTION_ID
 from interlock.wire.methods import INITIALIZE, LISTEN, TO_SERVER
@@ -59,8 +61,9 @@ class App:
     Mounted under a prefix it answers at the prefix itself as well. *hosts* and *origins* are what
     `guards.Guards` takes: name your public host when you serve one. *keep_alive* is after how many
     seconds of silence a stream says that it lives. At *sse_path* it also serves clients that know
-    only the transport of 2024. Call `close()` before the HTTP server waits for connections to end:
-    open streams end only with it.
+    only the transport of 2024, with *websocket* WebSockets at *path*, which are outside the
+    specification. Call `close()` before the HTTP server waits for connections to end: open streams
+    end only with it.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class App:
         sessions: Sessions | None = None,
         keep_alive: float = KEEP_ALIVE,
         sse_path: str | None = None,
+        websocket: bool = False,
     ) -> None:
         self.service = service
         self.path = path.rstrip("/")
@@ -84,6 +88,7 @@ class App:
         self.sse: SseEndpoint | None = None
         if sse_path is not None:
             self.sse = SseEndpoint(service, sse_path, body_limit, keep_alive)
+        self.sockets = Sockets(service, limit=body_limit) if websocket else None
         self.attended: set[Attendance] = set()
         self._starting: asyncio.Task[None] | None = None
         self._ready = False
@@ -91,7 +96,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._serve_other(scope["type"], receive, send)
+            await self._serve_other(scope, receive, send)
             return
         old = None
         if scope["path"] != self.path and not _is_at(scope, self.path, mounted=True):
@@ -142,6 +147,8 @@ class App:
         self.sessions.close()
         if self.sse is not None:
             self.sse.close()
+        if self.sockets is not None:
+            self.sockets.close()
 
     async def stop(self) -> None:
         """Close, and stop the service if it was started."""
@@ -163,17 +170,21 @@ class App:
 
     async def _become_ready(self, send: Send) -> bool:
         """Start the service for the first request; whether that request can be served."""
+        why = await self._unready()
+        if why is not None:
+            await refuse(send, 503, why, _LAST, code=INTERNAL_ERROR)
+        return why is None
+
+    async def _unready(self) -> str | None:
+        """Start the service if nobody has; why it cannot serve, if it cannot."""
         if not self._closed:
             try:
                 await self.start()
             except Exception:
                 # The boundary: why it did not start is for its operator, who reads the log.
                 log.exception("the service did not start")
-                await refuse(send, 503, "The server could not start", code=INTERNAL_ERROR)
-                return False
-        if self._closed:
-            await refuse(send, 503, "The server is stopping", _LAST, code=INTERNAL_ERROR)
-        return not self._closed
+                return "The server could not start"
+        return "The server is stopping" if self._closed else None
 
     # One request.
 
@@ -362,11 +373,20 @@ class App:
             await turn_away(send, _GONE, cors(head))
         return session
 
-    async def _serve_other(self, kind: str, receive: Receive, send: Send) -> None:
-        if kind == "lifespan":
+    async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-        elif kind == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
+        elif scope["type"] == "websocket":
+            sockets = self.sockets
+            if sockets is None or not _is_at(scope, self.path, mounted=True):
+                await send({"type": "websocket.close", "code": 1000})
+            elif type(head := self.guards.inspect(scope["headers"])) is Rejection:
+                # Before anything is accepted: any page in a browser may try.
+                await refuse_socket(scope, send, head.status, head.reason)
+            elif not self._ready and (why := await self._unready()) is not None:
+                await refuse_socket(scope, send, 503, why)
+            else:
+                await sockets.serve(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
