@@ -8,15 +8,16 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from interlock.errors import RpcError
+from interlock.errors import ConnectionLost, InvalidMessage, MissingCapability, RpcError
 from interlock.gateway.relay import EVERYTHING, Relay
 from interlock.protocol.call import Call
-from interlock.protocol.session import Envelope
+from interlock.protocol.session import Envelope, Session
+from interlock.wire.inputs import ELICIT, ROOTS, SAMPLE
 from interlock.wire.meta import ClientCapabilities, LogLevel, RequestMeta, Wire
 from interlock.wire.methods import BY_NAME
 from interlock.wire.notices import MESSAGE, PROGRESS, TOOLS_CHANGED, ProgressNotice
 from interlock.wire.tools import CallToolParams
-from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, Revision
+from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, LEGACY, Revision
 
 
 class Ear:
@@ -46,6 +47,7 @@ def relay(
     revision: Revision = LATEST_MODERN,
     level: LogLevel | None = None,
     capabilities: ClientCapabilities | None = None,
+    session: Session | None = None,
 ) -> tuple[Relay, Ear]:
     ear = Ear()
     call = Call(
@@ -53,6 +55,7 @@ def relay(
         CallToolParams(name="t", meta=RequestMeta(progress_token=token)),
         Envelope(revision, capabilities=capabilities or ClientCapabilities(), log_level=level),
         outlet=ear,
+        session=session,
     )
     return Relay(call, "mail"), ear
 
@@ -117,38 +120,98 @@ async def test_draining_waits_for_the_caller() -> None:
 FORM = Raw(b'{"message":"Who?","requestedSchema":{"type":"object","properties":{}}}')
 URL = Raw(b'{"message":"Go","mode":"url","url":"https://x.example"}')
 WITH_TOOLS = Raw(b'{"messages":[],"maxTokens":1,"tools":[{"name":"t"}]}')
+WITHOUT_TOOLS = Raw(b'{"messages":[],"maxTokens":1}')
+NOTHING = Raw(b"{}")
 
 
 @pytest.mark.parametrize(
-    ("declared", "method", "params", "fine"),
+    ("declared", "method", "params", "missing"),
     [
-        (ClientCapabilities(), "roots/list", Raw(b"{}"), False),
-        (ClientCapabilities(roots={}), "roots/list", Raw(b"{}"), True),
-        (ClientCapabilities(elicitation={}), "elicitation/create", FORM, True),
-        (ClientCapabilities(elicitation={}), "elicitation/create", URL, False),
-        (ClientCapabilities(elicitation={"url": {}}), "elicitation/create", FORM, False),
-        (ClientCapabilities(elicitation={"url": {}}), "elicitation/create", URL, True),
-        (ClientCapabilities(sampling={}), "sampling/createMessage", WITH_TOOLS, False),
-        (ClientCapabilities(sampling={"tools": {}}), "sampling/createMessage", WITH_TOOLS, True),
-        (EVERYTHING, "elicitation/create", Raw(b"[]"), False),
-        (EVERYTHING, "ping", Raw(b"{}"), False),
+        (ClientCapabilities(), ROOTS, NOTHING, {"roots": {}}),
+        (ClientCapabilities(roots={}), ROOTS, NOTHING, {}),
+        (ClientCapabilities(), ELICIT, FORM, {"elicitation": {"form": {}}}),
+        (ClientCapabilities(elicitation={}), ELICIT, FORM, {}),
+        (ClientCapabilities(elicitation={}), ELICIT, URL, {"elicitation": {"url": {}}}),
+        (
+            ClientCapabilities(elicitation={"url": {}}),
+            ELICIT,
+            FORM,
+            {"elicitation": {"form": {}}},
+        ),
+        (ClientCapabilities(elicitation={"url": {}}), ELICIT, URL, {}),
+        (ClientCapabilities(), SAMPLE, WITHOUT_TOOLS, {"sampling": {}}),
+        (ClientCapabilities(sampling={}), SAMPLE, WITHOUT_TOOLS, {}),
+        (ClientCapabilities(sampling={}), SAMPLE, WITH_TOOLS, {"sampling": {"tools": {}}}),
+        (ClientCapabilities(sampling={"tools": {}}), SAMPLE, WITH_TOOLS, {}),
     ],
 )
 async def test_a_caller_is_asked_only_what_it_declared(
-    declared: ClientCapabilities, method: str, params: Raw, fine: bool
+    declared: ClientCapabilities, method: str, params: Raw, missing: dict[str, Any]
 ) -> None:
+    """2026-07-28 § MRTR: no question of a kind that the client did not declare."""
     way, ear = relay(capabilities=declared)
-    assert way.may_ask(method, params) is fine
-    if not fine:
-        with pytest.raises(RpcError, match="does not answer"):
+    if missing:
+        with pytest.raises(MissingCapability) as refusal:
             await way.ask(method, params)
+        assert refusal.value.data == {"requiredCapabilities": missing}
         assert ear.heard == []
+    else:
+        await way.ask(method, params)
+        assert ear.heard[0][0] == method
+
+
+@pytest.mark.parametrize("params", [URL, WITH_TOOLS], ids=["url", "tools"])
+async def test_a_caller_is_asked_nothing_that_its_revision_has_no_words_for(params: Raw) -> None:
+    """Whatever it declares: hosts that speak newer revisions too declare all they can do."""
+    way, ear = relay(revision=LEGACY["2025-06-18"], capabilities=EVERYTHING)
+    with pytest.raises(MissingCapability):
+        await way.ask(ELICIT if params is URL else SAMPLE, params)
+    assert ear.heard == []
+
+
+@pytest.mark.parametrize(("method", "params"), [(ELICIT, Raw(b"[]")), ("ping", NOTHING)])
+async def test_what_is_no_question_is_a_fault_of_the_server(method: str, params: Raw) -> None:
+    way, ear = relay(capabilities=EVERYTHING)
+    with pytest.raises(InvalidMessage):
+        await way.ask(method, params)
+    assert ear.heard == []
 
 
 async def test_a_person_is_told_which_server_asks() -> None:
     """2026-07-28 § Elicitation: make clear which server is asking."""
     way, ear = relay(capabilities=EVERYTHING)
-    await way.ask("elicitation/create", FORM)
+    await way.ask(ELICIT, FORM)
     assert ear.heard[0][1]["message"] == "[mail] Who?"
-    await way.ask("sampling/createMessage", WITH_TOOLS)
+    await way.ask(SAMPLE, WITH_TOOLS)
     assert ear.heard[1][1] == msgspec.json.decode(WITH_TOOLS)
+
+
+async def test_a_question_loses_what_belongs_to_the_hop_before() -> None:
+    way, ear = relay(capabilities=EVERYTHING)
+    await way.ask(ROOTS, Raw(b'{"_meta":{"progressToken":7,"x/y":1},"task":{"ttl":1}}'))
+    await way.ask(ROOTS, Raw(b'{"_meta":{"progressToken":7}}'))
+    assert [params for _, params in ear.heard] == [{"_meta": {"x/y": 1}}, {}]
+
+
+async def test_a_visit_has_an_id_where_its_revision_wants_one_and_nowhere_else() -> None:
+    """2025-11-25 § Elicitation, URL mode; 2026-07-28 has no such id."""
+    known = Raw(b'{"message":"Go","mode":"url","url":"https://x.example","elicitationId":"7"}')
+    way, ear = relay(revision=LATEST_LEGACY, capabilities=EVERYTHING, session=Session())
+    await way.ask(ELICIT, URL)
+    await way.ask(ELICIT, known)
+    assert len(ear.heard[0][1]["elicitationId"]) > 8
+    assert ear.heard[1][1]["elicitationId"] == "7"
+    way, ear = relay(capabilities=EVERYTHING)
+    await way.ask(ELICIT, known)
+    assert "elicitationId" not in ear.heard[0][1]
+
+
+async def test_a_caller_that_left_answers_with_an_error_and_no_incident() -> None:
+    class Gone(Ear):
+        async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
+            raise ConnectionLost("the client left before it answered")
+
+    way, _ = relay(capabilities=EVERYTHING)
+    way.call.outlet = Gone()
+    with pytest.raises(RpcError, match="did not answer elicitation/create: the client left"):
+        await way.ask(ELICIT, FORM)

@@ -11,17 +11,21 @@ Only the first two are this room's; the others happen where the call is sent ups
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
+from interlock.errors import InvalidMessage, MissingCapability, RpcError
 from interlock.gateway.catalog import Found
-from interlock.gateway.relay import attributed
+from interlock.gateway.desk import visits_of
+from interlock.gateway.relay import Relay, undeclared, worded
 from interlock.protocol.call import Call
 from interlock.protocol.sealing import Keyring, Unsealed, binding, unusable
 from interlock.server.parking import TICKET, Parking, askable
+from interlock.wire.inputs import ELICIT, ElicitResult
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import RawResult, Result, members
 
@@ -33,6 +37,11 @@ SECONDS: Final = 3600.0
 Forward = Callable[[Found, Call, Call], Awaitable[RawResult]]
 """Sends a call whose names are the server's own upstream, on behalf of the one that came."""
 
+VISITED: Final = 4
+"""How often a call may be refused until a person has been somewhere."""
+
+_NOTHING: Final = Raw(b"{}")
+_elicited: Final = msgspec.json.Decoder(ElicitResult)
 _pair: Final = msgspec.json.Decoder(tuple[str, str])
 _text: Final = msgspec.json.Decoder(str)
 _questions: Final = msgspec.json.Decoder(dict[str, dict[str, Raw]])
@@ -48,41 +57,73 @@ class Asking:
 
     async def relay(self, found: Found, call: Call, *, modern: bool, **names: str) -> Result:
         """Relay *call* under its *names* at a server that is *modern* or not."""
+        if call.session is not None:
+            return await self._forward(found, call.with_members(**names), call)
         params: Any = call.params
         state: str | None = params.request_state
-        if call.session is None and (
+        if (
             state.startswith(TICKET)
             if state is not None
             else not modern and askable(call.envelope.capabilities)
         ):
-            return await self.parking.hold(
-                call, lambda own: self._forward(found, own.with_members(**names), own)
-            )
+            return await self.parking.hold(call, lambda own: self._visiting(found, own, names))
+        if not modern:
+            return await self._visiting(found, call, names)
         renamed = call.with_members(**names)
-        if call.session is None and state is not None:
+        if state is not None:
             fields = renamed.fields
             assert fields is not None
             fields["requestState"] = Raw(encode(self._theirs(found, call, state)))
         return await self._forward(found, renamed, call)
 
     def wrapped(self, found: Found, call: Call, result: RawResult) -> RawResult:
-        """A modern server's questions as a modern caller gets them: its state inside one of ours."""
-        fields = members(result.body)
-        state = fields.get("requestState")
+        """A modern server's questions as a modern caller gets them: its state inside one of ours.
+
+        Raises `MissingCapability` for what the caller did not declare, which the server should not
+        have asked, and `InvalidMessage` for what cannot be read.
+        """
+        if not call.row.may_ask:
+            raise InvalidMessage(f"{call.method} was answered with questions, which it may not be")
         try:
-            if state is not None:
-                inner = encode((found.server, _text.decode(state)))
-                sealed = self._keyring.seal(inner, bound=binding(call), ttl=SECONDS)
-                fields["requestState"] = Raw(encode(WRAPPED + sealed))
+            fields = members(result.body)
             questions = _questions.decode(fields.get("inputRequests", b"{}"))
             for question in questions.values():
                 method = _text.decode(question["method"])
-                question["params"] = attributed(method, question["params"], found.server)
-        except (KeyError, ValueError, *UNREADABLE):
-            return result  # Malformed; the caller will say so better than we could.
-        if questions:
-            fields["inputRequests"] = Raw(encode(questions))
+                asked = question.get("params", _NOTHING)
+                if missing := undeclared(call.envelope, method, asked):
+                    raise MissingCapability(missing)
+                question["params"] = worded(call, method, asked, found.server)
+            if questions:
+                fields["inputRequests"] = Raw(encode(questions))
+            if (state := fields.get("requestState")) is not None:
+                inner = encode((found.server, _text.decode(state)))
+                sealed = self._keyring.seal(inner, bound=binding(call), ttl=SECONDS)
+                fields["requestState"] = Raw(encode(WRAPPED + sealed))
+        except (KeyError, ValueError, *UNREADABLE) as error:
+            raise InvalidMessage(
+                f"{call.method} was answered with questions that cannot be read: {error}"
+            ) from None
         return RawResult(body=Raw(encode(fields)), relayed=True, kind=result.kind)
+
+    async def _visiting(self, found: Found, call: Call, names: dict[str, str]) -> Result:
+        """Relay a modern caller's call to a legacy server, which may have to be called again.
+
+        That is how it asks for a visit that has to come first; a modern caller is asked for it as
+        for anything else (2025-11-25 § Elicitation, URL Elicitation Required Error).
+        """
+        left = VISITED
+        while True:
+            try:
+                return await self._forward(found, call.with_members(**names), call)
+            except RpcError as error:
+                visits = visits_of(error)
+                if not visits or not left:
+                    raise
+                relay = Relay(call, found.server)
+                answers = await asyncio.gather(*(relay.ask(ELICIT, visit) for visit in visits))
+                if any(_elicited.decode(answer).action != "accept" for answer in answers):
+                    raise
+                left -= 1
 
     def _theirs(self, found: Found, call: Call, state: str) -> str:
         """The server's own state in one that a caller sends back. Raises if it is no such thing."""

@@ -20,6 +20,7 @@ from interlock.errors import (
     ServerExited,
 )
 from interlock.gateway.asking import Asking
+from interlock.gateway.audience import Audience
 from interlock.gateway.catalog import Catalog, Found
 from interlock.gateway.config import Config
 from interlock.gateway.names import SEPARATOR, public_uri
@@ -40,7 +41,6 @@ from interlock.wire.lifecycle import (
     ListCapability,
     ResourcesCapability,
     ServerCapabilities,
-    SetLevelParams,
 )
 from interlock.wire.meta import EmptyResult, Implementation, RawResult, Result, members
 from interlock.wire.methods import DISCOVER, INITIALIZE, LISTEN, PING
@@ -82,6 +82,7 @@ class Gateway:
         self.info = Implementation(name=name, version=VERSION, title="Interlock gateway")
         self.subscriptions = Subscriptions()
         self.subscriptions.on_watch = self._watch
+        self._audience = Audience()
         self._warden = Warden()
         self._upstreams = {
             name: Upstream(
@@ -89,6 +90,7 @@ class Gateway:
                 warden=self._warden,
                 changed=self._changed,
                 updated=self._updated,
+                unheard=self._audience.hear,
                 on_event=on_event,
             )
             for name, entry in config.servers.items()
@@ -100,7 +102,7 @@ class Gateway:
             DISCOVER: self._discover,
             PING: _done,
             LISTEN: self.subscriptions.listen,
-            "logging/setLevel": _set_level,
+            "logging/setLevel": self._audience.set_level,
             "tools/list": self._list("tools"),
             "tools/call": self._call,
             "resources/list": self._list("resources"),
@@ -282,9 +284,11 @@ class Gateway:
             self._upstreams[found.server].watch(found.name, watched=watched)
 
     def _updated(self, upstream: Upstream, uri: str) -> None:
-        # Whoever watches it may have found it under its original name, inside a result.
-        self.subscriptions.updated(public_uri(upstream.name, uri))
-        self.subscriptions.updated(uri)
+        # What changed may lie within what is watched (2025-11-25 § Resources, Subscriptions).
+        for watched in upstream.watched(uri):
+            # Whoever watches it may have found it under its original name, inside a result.
+            self.subscriptions.updated(public_uri(upstream.name, watched))
+            self.subscriptions.updated(watched)
 
     async def _relay_later(
         self, noun: str, find: Callable[[str], Found | None], name: str, call: Call
@@ -326,13 +330,6 @@ _CAPABILITIES: Final = ServerCapabilities(
 
 
 async def _done(call: Call) -> EmptyResult:
-    return EmptyResult()
-
-
-async def _set_level(call: Call) -> EmptyResult:
-    if call.session is not None:
-        assert isinstance(call.params, SetLevelParams)
-        call.session.set_level(call.params.level)
     return EmptyResult()
 
 

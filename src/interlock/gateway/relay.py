@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
-from interlock.errors import INVALID_PARAMS, RpcError
+from interlock.errors import (
+    INTERNAL_ERROR,
+    InvalidMessage,
+    MissingCapability,
+    PeerError,
+    RpcError,
+)
 from interlock.protocol.call import Call
+from interlock.protocol.session import Envelope
 from interlock.wire.inputs import ASKED, ELICIT, ROOTS, SAMPLE
 from interlock.wire.jsonrpc import UNREADABLE, encode
-from interlock.wire.meta import LOG_LEVELS, ClientCapabilities, Wire, members
+from interlock.wire.meta import LOG_LEVELS, ClientCapabilities, Wire, carried, members
 from interlock.wire.notices import MESSAGE, PROGRESS, LogNotice, ProgressNotice
+from interlock.wire.versions import V2025_11_25
 
 EVERYTHING: Final = ClientCapabilities(
     elicitation={"form": {}, "url": {}}, sampling={"tools": {}, "context": {}}, roots={}
@@ -64,43 +73,74 @@ class Relay:
         await self.call.outlet.drain()
 
     async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
+        """Ask the caller. Raises `MissingCapability` where it did not declare that it answers."""
         data = params if isinstance(params, Raw) else Raw(encode(params))
-        if not self.may_ask(method, data):
+        call = self.call
+        if missing := undeclared(call.envelope, method, data):
+            raise MissingCapability(missing, f"The client behind this gateway answers no {method}")
+        try:
+            return await call.outlet.ask(method, worded(call, method, data, self.server), key=key)
+        except PeerError as error:
             raise RpcError(
-                INVALID_PARAMS, f"The client behind this gateway does not answer {method}"
-            )
-        return await self.call.outlet.ask(method, attributed(method, data, self.server), key=key)
+                INTERNAL_ERROR, f"The client behind this gateway did not answer {method}: {error}"
+            ) from error
 
     def close_stream(self, retry: float) -> None:
         pass
 
-    def may_ask(self, method: str, params: Raw) -> bool:
-        """Whether the caller declared that it answers this."""
-        declared = self.call.envelope.capabilities
-        if method == ROOTS:
-            return declared.roots is not None
-        if method not in ASKED:
-            return False
-        try:
-            asked = _any.decode(params)
-        except UNREADABLE:
-            return False
-        if method == SAMPLE:
-            have = declared.sampling
-            return have is not None and (not asked.get("tools") or "tools" in have)
-        have, mode = declared.elicitation, asked.get("mode", "form")
-        return have is not None and (mode in have or (mode == "form" and not have))
 
+def undeclared(envelope: Envelope, method: str, params: Raw) -> dict[str, Any]:
+    """What a caller would have to declare, and did not, to be asked this; empty if it may be.
 
-def attributed(method: str, params: Raw, server: str) -> Raw:
-    """A question with the name of the server that asks it, where a person reads it (§ Elicitation:
-    make clear which server asks).
+    Raises `InvalidMessage` for what nobody can be asked.
     """
-    if method != ELICIT or not server:
-        return params
+    if method not in ASKED:
+        raise InvalidMessage(f"{method} is nothing that a client can be asked")
+    try:
+        asked = _any.decode(params) if params else {}
+    except UNREADABLE as error:
+        raise InvalidMessage(f"{method} was asked in a way that cannot be read: {error}") from None
+    # A client of several revisions declares all it can do; older ones have no words for the rest.
+    wordless = envelope.revision < V2025_11_25
+    if method == ROOTS:
+        return {} if envelope.capabilities.roots is not None else {"roots": {}}
+    if method == SAMPLE:
+        have = envelope.capabilities.sampling
+        if not (asked.get("tools") or asked.get("toolChoice")):
+            return {} if have is not None else {"sampling": {}}
+        able = have is not None and "tools" in have and not wordless
+        return {} if able else {"sampling": {"tools": {}}}
+    have, mode = envelope.capabilities.elicitation, asked.get("mode", "form")
+    if mode == "url":
+        able = have is not None and mode in have and not wordless
+        return {} if able else {"elicitation": {"url": {}}}
+    # An empty declaration means forms, which were there before the word for them.
+    return (
+        {} if have is not None and (not have or "form" in have) else {"elicitation": {"form": {}}}
+    )
+
+
+def worded(call: Call, method: str, params: Raw, server: str) -> Raw:
+    """A question as the caller is asked it: in the words of its era, and a person is told which
+    server asks (§ Elicitation).
+    """
     try:
         fields = members(params)
-        fields["message"] = Raw(encode(f"[{server}] {_text.decode(fields['message'])}"))
+        # What belongs to the hop before, or to tasks that were not offered there.
+        kept = carried(fields.pop("_meta", None))
+        if kept:
+            fields["_meta"] = Raw(encode(kept))
+        fields.pop("task", None)
+        if method == ELICIT:
+            if server:
+                message = f"[{server}] {_text.decode(fields['message'])}"
+                fields["message"] = Raw(encode(message))
+            if "url" in fields:
+                # Only 2025-11-25 gives a visit an id, and there it must have one.
+                if call.session is None:
+                    fields.pop("elicitationId", None)
+                else:
+                    fields.setdefault("elicitationId", Raw(encode(os.urandom(12).hex())))
     except (KeyError, *UNREADABLE):
         return params  # Malformed; the client will say so better than we could.
     return Raw(encode(fields))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -14,7 +14,6 @@ from msgspec import Raw, Struct
 from interlock.client.client import Client
 from interlock.client.target import Command, Url
 from interlock.errors import (
-    INVALID_REQUEST,
     METHOD_NOT_FOUND,
     ConnectFailed,
     InvalidMessage,
@@ -24,21 +23,21 @@ from interlock.errors import (
 )
 from interlock.gateway.catalog import Definitions
 from interlock.gateway.config import Server, StdioServer
+from interlock.gateway.desk import VISIT_FIRST, RelayDesk
 from interlock.gateway.names import prefix
-from interlock.gateway.relay import EVERYTHING, Relay
+from interlock.gateway.relay import Relay
 from interlock.gateway.supervisor import CRASH_LIMIT, Event, State, Supervised
-from interlock.protocol.call import Call, Handler
+from interlock.protocol.call import Call
 from interlock.protocol.outlet import Outlet
 from interlock.protocol.rounds import Ask, rounds
 from interlock.protocol.session import Envelope
 from interlock.transport.http.client import HttpError
 from interlock.transport.warden import Warden
-from interlock.version import VERSION
 from interlock.wire import tasks
 from interlock.wire.jsonrpc import UNREADABLE, encode
-from interlock.wire.meta import EmptyResult, Implementation, PagedParams, RawResult, Result, members
-from interlock.wire.methods import PING
-from interlock.wire.notices import MESSAGE, Kind, LogNotice
+from interlock.wire.lifecycle import SetLevelParams
+from interlock.wire.meta import LOG_LEVELS, LogLevel, PagedParams, RawResult, members
+from interlock.wire.notices import Kind
 
 log: Final = logging.getLogger("interlock.gateway")
 
@@ -46,6 +45,8 @@ CALL_WAITS: Final = 10.0
 """Seconds a call waits for a server that starts or comes back, before it is told so."""
 CALL_PATIENCE: Final = 300.0
 """Seconds without progress after which a call is given up, unless the entry has a timeout."""
+LEVEL_WAITS: Final = 5.0
+"""Seconds a call waits for a legacy server to take note of a lower log level."""
 START_SECONDS: Final = 60.0
 """How long a server may take to start: the first run of a package may have to install it."""
 LISTED_AT_MOST: Final = 2000
@@ -53,6 +54,7 @@ LISTED_AT_MOST: Final = 2000
 STDERR_KEPT: Final = 100
 STDERR_SHOWN: Final = 10
 
+_NEVER: Final = len(LOG_LEVELS)
 _entries: Final = msgspec.json.Decoder(list[dict[str, Raw]])
 _text: Final = msgspec.json.Decoder(str)
 
@@ -92,8 +94,8 @@ class Upstream:
     """One configured server, kept alive.
 
     *changed* is called when what it offers may have changed, and says which lists did, *updated*
-    when one of its resources did that is watched; *on_event*
-    hears what happens to it: its name, what, and the details.
+    when one of its resources did that is watched. *unheard* gets what it logs while no call to it
+    runs. *on_event* hears what happens to it: its name, what, and the details.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Upstream:
         warden: Warden,
         changed: Callable[[Upstream], set[Kind]],
         updated: Callable[[Upstream, str], None] = lambda upstream, uri: None,
+        unheard: Callable[[Raw], None] = lambda line: None,
         on_event: Callable[[str, str, str], None] | None = None,
     ) -> None:
         self.name = entry.name
@@ -121,7 +124,7 @@ class Upstream:
         self._on_event = on_event
         self._patience = entry.timeout if entry.timeout is not None else CALL_PATIENCE
         self._stderr: deque[str] = deque(maxlen=STDERR_KEPT)
-        self._relays: dict[Outlet, None] = {}
+        self._desk = RelayDesk(unheard)
         self._revision: str | None = None
         self._instructions: str | None = None
         program = isinstance(entry, StdioServer)
@@ -167,10 +170,11 @@ class Upstream:
         theirs = link.envelope
         ours = call.envelope
         level = ours.log_level
+        if level is not None and not theirs.revision.modern:
+            await connected.log_from(level)
         if not ours.revision.modern:
-            level = (
-                level or "info"
-            )  # It was a session's, which hears "info" unless it said otherwise.
+            # It was a session's, which hears "info" unless it said otherwise.
+            level = level or "info"
         # What the caller can be asked is the upstream's to use. Tasks are not relayed: their ids
         # would be nobody's at the door.
         capabilities = ours.capabilities
@@ -180,19 +184,30 @@ class Upstream:
             del call.fields["task"]
         call.envelope = Envelope(theirs.revision, theirs.client, capabilities, level)
         call.patience = self._patience
-        relays, outlet = self._relays, call.outlet
-        relays[outlet] = None
+        running, outlet = self._desk.running, call.outlet
+        running[outlet] = None
         try:
             result = await link.handle(call)
             if result.kind == "input_required" and not ours.revision.modern:
                 # A modern caller answers it by calling again; a legacy one is asked on its stream.
-                result = await rounds(link.handle, call, result, _asker(outlet))
+                result = await rounds(self._again, call, result, _asker(outlet))
             return result
         except (ConnectFailed, HttpError) as error:
             connected.doubt(error)
             raise
+        except RpcError as error:
+            if error.code == VISIT_FIRST and isinstance(outlet, Relay):
+                self._desk.refused(outlet.call, error)
+            raise
         finally:
-            del relays[outlet]
+            del running[outlet]
+
+    async def _again(self, call: Call) -> RawResult:
+        """Call once more, with answers: the server may have been restarted while they were given."""
+        connected = self._supervised.current
+        if connected is None:
+            connected = await self._supervised.running(CALL_WAITS)
+        return await connected.link.handle(call)
 
     def watch(self, uri: str, *, watched: bool) -> None:
         """Have *updated* called when a resource changes, or no more, also after a restart."""
@@ -201,6 +216,12 @@ class Upstream:
         else:
             self._watched.pop(uri, None)
         self._rewatch.set()
+
+    def watched(self, uri: str) -> list[str]:
+        """What is watched and has to do with a resource that changed: itself, or what holds it."""
+        if uri in self._watched:
+            return [uri]
+        return [each for each in self._watched if uri.startswith(each.rstrip("/") + "/")]
 
     def status(self, counts: dict[str, int], tokens: int) -> Status:
         supervised = self._supervised
@@ -232,11 +253,12 @@ class Upstream:
         client = Client(
             target,
             name="interlock-gateway",
-            desk=RelayDesk(self._relays),
+            desk=self._desk,
             connect_timeout=START_SECONDS,
             on_change=lambda _: stale.set(),
             on_update=lambda uri: self._updated(self, uri),
-            on_log=self._logged,
+            on_log=lambda notice: self._desk.logged(Raw(encode(notice))),
+            on_visited=self._desk.visited,
             on_stderr=self._stderr.append,
             on_noise=self._noise,
             label=self.name,
@@ -333,58 +355,8 @@ class Upstream:
         if self._on_event is not None:
             self._on_event(self.name, event.what, event.detail)
 
-    def _logged(self, notice: LogNotice) -> None:
-        # Over a pipe a log line does not say which call it belongs to; all that run may hear it.
-        for relay in list(self._relays):
-            relay.notify(MESSAGE, Raw(encode(notice)))
-
     def _noise(self, what: str) -> None:
         log.debug("%s sent something that is no message: %s", self.name, what)
-
-
-class RelayDesk:
-    """Answers what a legacy server asks by asking the caller whose call it works on.
-
-    Over HTTP the question comes on that call's own stream. Over a pipe nothing tells whose it is:
-    then it is the newest call whose caller can answer, as long as all who wait are one principal.
-    """
-
-    def __init__(self, relays: Mapping[Outlet, None]) -> None:
-        self.info = Implementation(name="interlock-gateway", version=VERSION)
-        self.capabilities = EVERYTHING
-        self.handle: Handler = self._handle
-        self._relays = relays
-
-    async def start(self) -> None:
-        pass
-
-    async def stop(self) -> None:
-        pass
-
-    async def ask(self, method: str, params: Raw, key: str) -> Raw:
-        """A modern server may ask only during calls, which do not come here."""
-        raise RpcError(METHOD_NOT_FOUND, f"Nobody can be asked {method} here")
-
-    async def _handle(self, call: Call) -> Result:
-        if call.method == PING:
-            return EmptyResult()
-        answer = await self._relay_of(call).ask(call.method, call.raw)
-        return RawResult(body=answer, relayed=True)
-
-    def _relay_of(self, call: Call) -> Relay:
-        if isinstance(call.asked_on, Relay):
-            return call.asked_on
-        running = [relay for relay in self._relays if isinstance(relay, Relay)]
-        if len({relay.call.principal for relay in running}) > 1:
-            raise RpcError(
-                INVALID_REQUEST,
-                f"{call.method} cannot be told to belong to one of several callers; serve over "
-                "HTTP, where it can",
-            )
-        for relay in reversed(running):
-            if relay.may_ask(call.method, call.raw):
-                return relay
-        raise RpcError(METHOD_NOT_FOUND, f"No caller of this gateway answers {call.method} now")
 
 
 def _asker(outlet: Outlet) -> Ask:
@@ -401,6 +373,7 @@ class _Connected:
         self.link = client.link
         self.keeping: list[asyncio.Task[None]] = []
         self._client = client
+        self._level = _NEVER
         self._doubted: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
     def doubt(self, error: Exception) -> None:
@@ -408,6 +381,23 @@ class _Connected:
         gone = isinstance(error, ConnectFailed) or getattr(error, "status", 0) == 404
         if gone and not self._doubted.done():
             self._doubted.set_result(error)
+
+    async def log_from(self, level: LogLevel) -> None:
+        """Have a legacy server log from *level* on, at least.
+
+        It has one level for all our callers, each of whom hears what it asked for: so it is told
+        the lowest, and never more than what those hear who did not say.
+        """
+        wanted = min(LOG_LEVELS.index(level), LOG_LEVELS.index("info"))
+        if wanted >= self._level or self._client.capabilities.logging is None:
+            return
+        self._level = wanted
+        try:
+            await self._client.request(
+                "logging/setLevel", SetLevelParams(level=LOG_LEVELS[wanted]), timeout=LEVEL_WAITS
+            )
+        except (PeerError, RpcError) as error:
+            log.debug("a log level was not taken: %s", error)
 
     async def wait_lost(self) -> Exception | None:
         lost = asyncio.ensure_future(self.link.wait_lost())
