@@ -141,7 +141,9 @@ class Ledger:
             or await self._records.count() >= self.limits.total
         ):
             return False
-        await self._records.put(key, encode(record), ttl=record.ttl / 1000, version=0)
+        # Kept beyond its time: whoever runs it has to find it then, to say that it failed.
+        ttl = record.ttl / 1000 + self.limits.lease
+        await self._records.put(key, encode(record), ttl=ttl, version=0)
         return True
 
     async def forget(self, key: str) -> None:
@@ -174,6 +176,8 @@ class Ledger:
                 # Kept as long after its end as it could run: nobody knows when its client comes.
                 record.ttl += record.updated - record.created
             left = (record.created + record.ttl - record.updated) / 1000
+            if not record.over:
+                left += self.limits.lease
             if await self._records.put(
                 key, encode(record), ttl=max(left, 1.0), version=entry.version
             ):

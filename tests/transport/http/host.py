@@ -183,14 +183,19 @@ def mirrored(body: bytes) -> dict[str, str | None]:
         "mcp-protocol-version": MODERN,
         "mcp-method": message["method"],
     }
-    name = params.get("uri" if message["method"] == "resources/read" else "name")
-    if isinstance(name, str) and message["method"] in (
-        "tools/call",
-        "prompts/get",
-        "resources/read",
-    ):
+    name = params.get(_MIRRORED.get(message["method"], ""))
+    if isinstance(name, str):
         headers["mcp-name"] = name
     return headers
+
+
+_MIRRORED = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    **dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "taskId"),
+}
+"""Which member of its params a method repeats in `Mcp-Name`."""
 
 
 def _dashed(headers: Mapping[str, str | None]) -> dict[str, str | None]:
