@@ -7,32 +7,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable
 from pathlib import Path
 
-from interlock import Context, RpcError, Server, run
-from interlock.errors import METHOD_NOT_FOUND
-from interlock.protocol.call import Call, Handler
+from tests.doors import only_legacy
+
+from interlock import Context, Server, run
 from interlock.server.run import run_in_fast_loop, serve_http
 from interlock.transport.http.asgi import App
-from interlock.wire.meta import Result
 
 DISH = {
     "type": "object",
     "properties": {"dish": {"type": "string"}},
     "required": ["dish"],
 }
-
-
-def only_legacy(handle: Handler) -> Handler:
-    """A server that knows no `server/discover`, as those before 2026-07-28 do not."""
-
-    def refuse(call: Call) -> Awaitable[Result]:
-        if call.envelope.revision.modern:
-            raise RpcError(METHOD_NOT_FOUND, f"Method not found: {call.method}")
-        return handle(call)
-
-    return refuse
 
 
 def a_kitchen(book: Path, *, legacy: bool = False, once: bool = False) -> Server:

@@ -7,7 +7,6 @@ gateway with either era on either side, and where the retry reaches another work
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import AsyncGenerator
@@ -20,20 +19,15 @@ import pytest
 from aiohttp import ClientSession, web
 from tests.asking import kitchen
 from tests.asking.kitchen import a_kitchen
+from tests.doors import ERAS, ROOT, gateway_over, over_http
 
 from interlock import Client
 from interlock.client.target import Command
-from interlock.gateway.config import load
-from interlock.gateway.gateway import Gateway
-from interlock.protocol.call import Service
-from interlock.server.run import serve_http
-from interlock.transport.http.asgi import App
 from interlock.wire.content import Text
 from interlock.wire.inputs import CreateMessageParams, CreateMessageResult, ElicitParams
 from interlock.wire.notices import ProgressNotice
 
 PROGRAM = str(Path(kitchen.__file__))
-ERAS = ("modern", "legacy")
 
 
 class Guest:
@@ -67,34 +61,6 @@ class Guest:
         self.progress.append(notice.progress)
 
 
-@asynccontextmanager
-async def over_http(service: Service) -> AsyncGenerator[str]:
-    """*service* behind a real HTTP server; its URL."""
-    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    app = App(service)
-    serving = asyncio.create_task(serve_http(app, "127.0.0.1", 0, port.set_result))
-    await asyncio.wait([serving, port], return_when=asyncio.FIRST_COMPLETED)
-    try:
-        yield f"http://127.0.0.1:{port.result()}/mcp"
-    finally:
-        app.close()
-        serving.cancel()
-        await asyncio.wait([serving])
-
-
-@asynccontextmanager
-async def behind_a_gateway(folder: Path, upstream: dict[str, Any]) -> AsyncGenerator[Gateway]:
-    path = folder / ".mcp.json"
-    path.write_text(json.dumps({"mcpServers": {"k": upstream}}))
-    gateway = Gateway(load(path, os.environ))
-    await gateway.start()
-    try:
-        await gateway.settled(20)
-        yield gateway
-    finally:
-        await gateway.stop()
-
-
 async def dine(client: Client, guest: Guest, tool: str = "order") -> str:
     result = await client.call_tool(tool, {"table": 4}, on_progress=guest.heard)
     assert not result.is_error, result.text
@@ -122,7 +88,9 @@ async def test_a_side_effect_before_a_question_happens_once(
     async with AsyncExitStack() as stack:
         target: Any = a_kitchen(book)
         if transport == "pipes":
-            target = Command(sys.executable, [PROGRAM], {"KITCHEN_BOOK": str(book)})
+            target = Command(
+                sys.executable, [PROGRAM], {"KITCHEN_BOOK": str(book), "PYTHONPATH": ROOT}
+            )
         elif transport == "http":
             target = await stack.enter_async_context(over_http(target))
         async with guest.client(target, era) as client:
@@ -143,12 +111,12 @@ async def test_the_same_through_the_gateway(
         upstream: dict[str, Any] = {
             "command": sys.executable,
             "args": [PROGRAM, *(["legacy"] if legacy else [])],
-            "env": {"KITCHEN_BOOK": str(book)},
+            "env": {"KITCHEN_BOOK": str(book), "PYTHONPATH": ROOT},
         }
         if inside == "http":
             url = await stack.enter_async_context(over_http(a_kitchen(book, legacy=legacy)))
             upstream = {"type": "http", "url": url}
-        target: Any = await stack.enter_async_context(behind_a_gateway(tmp_path, upstream))
+        target: Any = await stack.enter_async_context(gateway_over(tmp_path, {"k": upstream}))
         if outside == "http":
             target = await stack.enter_async_context(over_http(target))
         async with guest.client(target, era) as client:
@@ -172,7 +140,7 @@ async def test_a_retry_that_reaches_another_worker_does_not_do_it_again(book: Pa
 
 @asynccontextmanager
 async def a_worker(book: Path) -> AsyncGenerator[int]:
-    env = {**os.environ, "KITCHEN_BOOK": str(book), "INTERLOCK_KEYS": "k" * 40}
+    env = {**os.environ, "KITCHEN_BOOK": str(book), "PYTHONPATH": ROOT, "INTERLOCK_KEYS": "k" * 40}
     process = await asyncio.create_subprocess_exec(
         sys.executable, PROGRAM, "once", "http", env=env, stdout=asyncio.subprocess.PIPE
     )

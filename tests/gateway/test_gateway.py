@@ -7,12 +7,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.doors import ERAS, gateway_over
 from tests.peers import modern
 from tests.transport.http.host import Host
 
@@ -24,7 +24,6 @@ from interlock.transport.http.asgi import App
 from interlock.wire.completion import PromptReference, TemplateReference
 
 BUSY = Path(__file__).parent / "servers" / "busy.py"
-ERAS = ["modern", "legacy"]
 Events = list[tuple[str, str, str]]
 
 
@@ -34,21 +33,6 @@ def program(*args: str) -> dict[str, Any]:
 
 def busy() -> dict[str, Any]:
     return program(str(BUSY))
-
-
-@asynccontextmanager
-async def gateway_over(
-    folder: Path, servers: dict[str, Any], heard: Callable[[str, str, str], None] | None = None
-) -> AsyncGenerator[Gateway]:
-    path = folder / ".mcp.json"
-    path.write_text(json.dumps({"mcpServers": servers}))
-    gateway = Gateway(load(path, os.environ), on_event=heard)
-    await gateway.start()
-    try:
-        await gateway.settled(20)
-        yield gateway
-    finally:
-        await gateway.stop()
 
 
 @pytest.fixture
