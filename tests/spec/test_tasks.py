@@ -6,11 +6,14 @@ import asyncio
 import json
 import re
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
+import pytest
 from tests.peers import Json, ask, hello, modern, soon
 from tests.spec.asking import call, listed, offered
 from tests.spec.marking import HTTP, STDIO, requirement
+from tests.spec.scripts import LISTED, SAID, Asked, Script, meet
 from tests.spec.ways import Answer, Open, Peer, Way
 
 from interlock import Context, RpcError, Server, ToolError
@@ -19,11 +22,13 @@ from interlock.errors import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     MISSING_CAPABILITY,
+    InvalidMessage,
 )
 from interlock.protocol.call import Call, Principal
 from interlock.protocol.dispatch import Dispatch, admit
 from interlock.protocol.session import Session
 from interlock.server.ledger import TaskLimits
+from interlock.wire.inputs import ElicitParams
 from interlock.wire.jsonrpc import Message, read
 from interlock.wire.meta import CLIENT_CAPABILITIES, SUBSCRIPTION_ID
 from interlock.wire.methods import TO_SERVER
@@ -699,3 +704,201 @@ async def test_a_task_belongs_to_who_made_it_and_is_not_found_by_guessing():
         assert (await asks("eve", method, params))["error"]["code"] == INVALID_PARAMS
         assert "result" in await asks("ada", method, params)
     await dispatch.service.stop()
+
+
+# Our client.
+
+NOW = "2026-07-28T12:00:00Z"
+TIMES = {"createdAt": NOW, "lastUpdatedAt": NOW}
+OWN = "786512e2-9e0d-44bd-8f29-789f320fe840"
+
+
+def modern_task(status: str, **more: Any) -> Json:
+    return {"taskId": OWN, "status": status, **TIMES, "ttlMs": None, "pollIntervalMs": 1, **more}
+
+
+def legacy_task(status: str) -> Json:
+    return {"taskId": OWN, "status": status, **TIMES, "ttl": None, "pollInterval": 1}
+
+
+@requirement("TD-01", "TD-02")
+async def test_a_client_asks_for_a_task_only_where_that_was_declared(way: Way):
+    """Tasks are declared by kind of request, and used only as declared.
+    A tool that cannot run as a task does not, one that must does, else -32601.
+
+    https://github.com/modelcontextprotocol/modelcontextprotocol/blob/main/docs/specification/2025-11-25/basic/utilities/tasks.mdx
+    """
+    tool = {**LISTED, "execution": {"taskSupport": "optional"}}
+    for declared in (False, True):
+        capabilities: Json = {"tools": {}}
+        if declared:
+            capabilities["tasks"] = {"requests": {"tools": {"call": {}}}}
+        script = Script(way.revision, {"tools/list": {"tools": [tool]}}, capabilities=capabilities)
+
+        async def answer(asked: Asked) -> None:
+            is_task = "task" in asked.params
+            await asked.result({"task": legacy_task("working")} if is_task else SAID)
+
+        script.answers |= {
+            "tools/call": answer,
+            "tasks/get": legacy_task("completed"),
+            "tasks/result": {**SAID, "_meta": {RELATED: {"taskId": OWN}}},
+        }
+        async with meet(way, script) as client:
+            task = await client.start_task("tool")
+            assert (await task.result()).text == "said"
+        assert ("task" in script.of("tools/call")[0].params) == declared
+        assert ("tasks/result" in script.methods) == declared
+
+
+@requirement("TX-01", "TX-02", "TX-17")
+async def test_a_client_declares_the_extension_and_takes_a_result_or_a_task(way: Way):
+    """Both sides declare the extension; there is no core capability for tasks.
+    The server decides, and makes a task only where the request declared the extension; clients
+    take both answers.
+    A call that became a task can be awaited like any other.
+
+    https://github.com/modelcontextprotocol/ext-tasks/blob/main/specification/draft/tasks.md
+    """
+    looks = [modern_task("working"), modern_task("completed", result=SAID)]
+
+    async def look(asked: Asked) -> None:
+        assert asked.params["taskId"] == OWN
+        await asked.result(looks.pop(0))
+
+    script = Script(way.revision, {"tasks/get": look})
+    async with meet(way, script) as client:
+        assert (await client.call_tool("tool")).text == "said"
+        script.answers["tools/call"] = {"resultType": "task", **modern_task("working")}
+        assert (await client.call_tool("tool")).text == "said"
+    declared = script.of("tools/call")[0].meta[CLIENT_CAPABILITIES]
+    assert declared["extensions"][EXTENSION] == {}
+    assert "tasks" not in declared
+    assert looks == []
+
+
+@requirement("TX-02")
+async def test_a_client_takes_no_task_for_an_answer_to_anything_else(way: Way):
+    """The server decides, and makes a task only where the request declared the extension; clients
+    take both answers.
+
+    https://github.com/modelcontextprotocol/ext-tasks/blob/main/specification/draft/tasks.md
+    """
+    task: Json = {"resultType": "task", **modern_task("working")}
+    script = Script(way.revision, {"prompts/get": task, "resources/read": task})
+    async with meet(way, script) as client:
+        with pytest.raises(InvalidMessage):
+            await client.get_prompt("prompt")
+        with pytest.raises(InvalidMessage):
+            await client.read_resource("a://b")
+
+
+@requirement("TX-12", over=[HTTP])
+async def test_a_client_names_a_task_in_the_header_of_what_it_asks_about_it(way: Way):
+    """Over HTTP `Mcp-Name` is the id of the task.
+
+    https://github.com/modelcontextprotocol/ext-tasks/blob/main/specification/draft/tasks.md
+    """
+    script = Script(
+        way.revision,
+        {
+            "tools/call": {"resultType": "task", **modern_task("working")},
+            "tasks/get": modern_task("completed", result=SAID),
+        },
+    )
+    async with meet(way, script) as client:
+        await client.call_tool("tool")
+    assert script.of("tasks/get")[0].headers["mcp-name"] == OWN
+
+
+@requirement("TX-15", "TX-17")
+async def test_a_client_answers_each_question_of_a_task_once_and_ends_with_its_error(way: Way):
+    """Task ids cannot be guessed, and each use is checked.
+    A call that became a task can be awaited like any other.
+
+    https://github.com/modelcontextprotocol/ext-tasks/blob/main/specification/draft/tasks.md
+    """
+    question = {"method": "elicitation/create", "params": {"message": "?", "requestedSchema": FORM}}
+    asks = modern_task("input_required", inputRequests={"q": question})
+    error = {"code": -32050, "message": "out of paper"}
+    looks = [asks, asks, modern_task("failed", error=error)]
+
+    async def look(asked: Asked) -> None:
+        await asked.result(looks.pop(0))
+        if not looks:
+            return
+        # The next look may still see what was answered already: acknowledging is not taking.
+        await script.hears("tasks/update")
+
+    shown = 0
+
+    async def show(asked: ElicitParams) -> Json:
+        nonlocal shown
+        shown += 1
+        return {"name": "Ada"}
+
+    script = Script(
+        way.revision,
+        {
+            "tools/call": {"resultType": "task", **modern_task("working")},
+            "tasks/get": look,
+            "tasks/update": {},
+        },
+    )
+    async with meet(way, script, on_elicit=show) as client:
+        with pytest.raises(RpcError, match="out of paper"):
+            await client.call_tool("tool")
+    assert shown == 1
+    (update,) = script.of("tasks/update")
+    assert update.params["inputResponses"] == {
+        "q": {"action": "accept", "content": {"name": "Ada"}}
+    }
+
+
+@requirement("TX-08")
+async def test_a_client_that_gives_up_a_task_asks_for_its_end_by_its_own_method(way: Way):
+    """tasks/cancel asks a task to end; notifications/cancelled does not.
+
+    https://github.com/modelcontextprotocol/ext-tasks/blob/main/specification/draft/tasks.md
+    """
+    script = Script(
+        way.revision,
+        {
+            "tools/call": {"resultType": "task", **modern_task("working")},
+            "tasks/get": modern_task("working"),
+            "tasks/cancel": {},
+        },
+    )
+    async with meet(way, script) as client:
+        calling = asyncio.create_task(client.call_tool("tool"))
+        await script.hears("tasks/get")
+        calling.cancel()
+        await asyncio.wait([calling])
+        assert (await script.hears("tasks/cancel")).params["taskId"] == OWN
+    cancelled = [each.params["requestId"] for each in script.of("notifications/cancelled")]
+    assert script.of("tools/call")[0].id not in cancelled
+
+
+@requirement("TX-14")
+async def test_a_client_asks_no_more_often_than_the_task_says(way: Way):
+    """A task may end with its time to live, and is not asked for more often than it says.
+
+    https://github.com/modelcontextprotocol/ext-tasks/blob/main/specification/draft/tasks.md
+    """
+    moments: list[float] = []
+
+    async def look(asked: Asked) -> None:
+        moments.append(asyncio.get_running_loop().time())
+        last = len(moments) == 3
+        more = {"result": SAID} if last else {}
+        await asked.result(
+            modern_task("completed" if last else "working", **{**more, "pollIntervalMs": 60})
+        )
+
+    script = Script(
+        way.revision,
+        {"tools/call": {"resultType": "task", **modern_task("working")}, "tasks/get": look},
+    )
+    async with meet(way, script) as client:
+        await client.call_tool("tool")
+    assert all(later - earlier > 0.055 for earlier, later in pairwise(moments))
