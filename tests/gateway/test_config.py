@@ -200,6 +200,22 @@ def test_secrets_written_into_a_url_are_not_shown_either(loaded: Loaded, url: st
     assert server.describe() == shown
 
 
+@pytest.mark.parametrize(
+    ("type", "url"),
+    [
+        ("http", "https://x.test/mcp"),
+        ("streamable-http", "https://x.test/mcp"),
+        ("sse", "https://x.test/sse"),
+        ("ws", "wss://x.test/mcp"),
+    ],
+)
+def test_a_server_at_a_url_says_how_it_is_spoken_to(loaded: Loaded, type: str, url: str):
+    config = loaded({"a": {"type": type, "url": url, "headers": {"X": "y"}}})
+    server = http(config)
+    assert server.type == type.removeprefix("streamable-")
+    assert (server.url, server.headers, config.notes) == (url, {"X": "y"}, ())
+
+
 # Entries that cannot be used
 
 
@@ -218,17 +234,17 @@ def test_secrets_written_into_a_url_are_not_shown_either(loaded: Loaded, url: st
             'Skipped — unknown MCP server type "nosuch" for server "a"',
         ),
         (
-            {"type": "sse", "url": "https://x.test"},
+            {"type": "sse", "url": "wss://x.test"},
             (
-                'Not served yet — type "sse" (HTTP+SSE (2024-11-05)); '
-                'if the server also speaks Streamable HTTP, set "type": "http"'
+                "Skipped — Invalid configuration: url: expected http:// or https://, "
+                "as written: wss://x.test"
             ),
         ),
         (
-            {"type": "ws", "url": "wss://x.test"},
+            {"type": "ws", "url": "https://x.test"},
             (
-                'Not served yet — type "ws" (WebSocket); '
-                'if the server also speaks Streamable HTTP, set "type": "http"'
+                "Skipped — Invalid configuration: url: expected ws:// or wss://, "
+                "as written: https://x.test"
             ),
         ),
         ({"type": "http", "url": ""}, "its url is empty"),

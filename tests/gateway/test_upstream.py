@@ -142,6 +142,24 @@ async def test_a_server_over_http_that_comes_up_late_and_restarts_is_found_again
             assert b"structuredContent" in bytes((await upstream.handle(call("pid"))).body)
 
 
+@pytest.mark.parametrize(
+    ("type", "scheme", "path"),
+    [("http", "http", "mcp"), ("http", "http", "sse"), ("sse", "http", "sse"), ("ws", "ws", "mcp")],
+)
+async def test_a_server_at_a_url_is_spoken_to_as_its_entry_says(
+    tmp_path: Path, type: str, scheme: str, path: str
+) -> None:
+    """And one that is said to be of today, but is of 2024, is found out."""
+    port = free_port()
+    entry: dict[str, object] = {"type": type, "url": f"{scheme}://127.0.0.1:{port}/{path}"}
+    with busy_at(port):
+        async with upstream_of(tmp_path, entry) as (upstream, story):
+            await story.until("running")
+            assert b"structuredContent" in bytes((await upstream.handle(call("pid"))).body)
+            await upstream.stop()
+            assert story.told[-1] == "stopped"
+
+
 async def test_a_call_waits_for_a_server_that_starts(tmp_path: Path) -> None:
     async with upstream_of(tmp_path, {"command": sys.executable, "args": [str(BUSY)]}) as (
         upstream,

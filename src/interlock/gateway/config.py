@@ -27,11 +27,17 @@ RESERVED: Final = frozenset(
 
 _SHORTEST_TIMEOUT: Final = 1000
 _TRANSPORTS: Final = {"streamable-http": "http"}
-_NOT_YET: Final = {"sse": "HTTP+SSE (2024-11-05)", "ws": "WebSocket"}
+_SCHEMES: Final = {
+    "http": ("http://", "https://"),
+    "sse": ("http://", "https://"),
+    "ws": ("ws://", "wss://"),
+}
+"""What the URL of each type begins with."""
 _LATER: Final = ("headersHelper", "oauth")
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
-Kind: TypeAlias = Literal["warning", "skipped", "not served", "not configured"]
+UrlType: TypeAlias = Literal["http", "sse", "ws"]
+Kind: TypeAlias = Literal["warning", "skipped", "not configured"]
 
 
 class Note(Struct, frozen=True):
@@ -45,8 +51,8 @@ class Note(Struct, frozen=True):
 
     def __str__(self) -> str:
         place = "" if self.server is None else f"mcpServers.{self.server}: "
-        marks: dict[Kind, str] = {"skipped": "Skipped — ", "not served": "Not served yet — "}
-        return f"{place}{marks.get(self.kind, '')}{self.text}"
+        mark = "Skipped — " if self.kind == "skipped" else ""
+        return f"{place}{mark}{self.text}"
 
 
 class _Written(Struct, frozen=True, kw_only=True):
@@ -57,8 +63,6 @@ class _Written(Struct, frozen=True, kw_only=True):
     """Seconds a tool call may take; None where the file does not say."""
     written: str
     """The entry as it was written, variables unexpanded."""
-
-    type: ClassVar[str]
 
     def describe(self) -> str:
         """One line for a listing."""
@@ -83,10 +87,9 @@ class StdioServer(_Written, frozen=True, kw_only=True):
 
 
 class HttpServer(_Written, frozen=True, kw_only=True):
-    """A server at a URL, over Streamable HTTP."""
+    """A server at a URL: over Streamable HTTP, the HTTP+SSE of 2024, or WebSocket."""
 
-    type: ClassVar[str] = "http"
-
+    type: UrlType = "http"
     url: str
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -268,16 +271,10 @@ class _Reader:
             if key in entry
         ]
         kind = self._type(entry)
-        if kind == "http":
-            return self._http()
+        if kind in ("http", "sse", "ws"):
+            return self._http(kind)
         if kind == "stdio":
             return self._stdio()
-        if kind in _NOT_YET:
-            raise _Unusable(
-                f'type "{kind}" ({_NOT_YET[kind]}); if the server also speaks Streamable HTTP, '
-                'set "type": "http"',
-                "not served",
-            )
         raise _Unusable(f'unknown MCP server type "{kind}" for server "{self._name}"')
 
     def _check_name(self) -> None:
@@ -316,20 +313,21 @@ class _Reader:
             cwd=cwd,
         )
 
-    def _http(self) -> HttpServer:
+    def _http(self, kind: UrlType) -> HttpServer:
         written = _string(self._entry.get("url", _ABSENT), "url")
         headers = self._strings("headers")
         url = self._expand(written, "url")
         if not url.strip():
             raise _Unusable("its url is empty", "not configured")
         # With a variable missing it is loaded as it stands: the note about it says what to do.
-        if not self._missing and not url.strip().lower().startswith(("http://", "https://")):
+        schemes = _SCHEMES[kind]
+        if not self._missing and not url.strip().lower().startswith(schemes):
             shown = _without_secrets(written)
-            raise _Unusable(
-                f"Invalid configuration: url: expected http:// or https://, as written: {shown}"
-            )
+            expected = " or ".join(schemes)
+            raise _Unusable(f"Invalid configuration: url: expected {expected}, as written: {shown}")
         return HttpServer(
             name=self._name,
+            type=kind,
             timeout=self._timeout(),
             written=_without_secrets(written),
             url=url,

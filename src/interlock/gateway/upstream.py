@@ -247,7 +247,7 @@ class Upstream:
         target = (
             Command(entry.command, entry.args, entry.env, entry.cwd)
             if isinstance(entry, StdioServer)
-            else Url(entry.url, entry.headers)
+            else Url(entry.url, entry.headers, "sse" if entry.type == "sse" else "http")
         )
         stale = asyncio.Event()
         client = Client(

@@ -96,6 +96,6 @@ def topics(typed: str, known: object) -> list[str]:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        run(server, "http", port=int(sys.argv[1]))
+        run(server, "http", port=int(sys.argv[1]), sse=True, websocket=True)
     else:
         run(server)
