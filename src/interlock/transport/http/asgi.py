@@ -16,11 +16,12 @@ from msgspec import UNSET
 from interlock.errors import INTERNAL_ERROR, INVALID_REQUEST
 from interlock.protocol.call import Call, Service
 from interlock.protocol.dispatch import Dispatch, admit
-from interlock.protocol.exchange import RUNNING_LIMIT
 from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session
 from interlock.transport.http.attendance import Attendance, End, attended, left
+from interlock.transport.http.batches import several, sort
 from interlock.transport.http.guards import BODY_LIMIT, LOOPBACK, Guards, Head, Rejection
+from interlock.transport.http.lifespan import Lifespan
 from interlock.transport.http.plain import (
     Header,
     Receive,
@@ -38,7 +39,7 @@ from interlock.transport.http.sessions import HttpSession, Sessions
 from interlock.transport.http.sse2024 import SseEndpoint
 from interlock.transport.websocket import Sockets
 from interlock.transport.websocket import refuse as refuse_socket
-from interlock.wire.jsonrpc import Fault, Message, failure, read, success
+from interlock.wire.jsonrpc import Fault, Message, failure, join_batch, read, success
 from interlock.wire.meta import SUBSCRIPTION_ID
 from interlock.wire.methods import INITIALIZE, LISTEN, TO_SERVER
 from interlock.wire.notices import ListenResult
@@ -90,9 +91,7 @@ class App:
             self.sse = SseEndpoint(service, sse_path, body_limit, keep_alive)
         self.sockets = Sockets(service, limit=body_limit) if websocket else None
         self.attended: set[Attendance] = set()
-        self._starting: asyncio.Task[None] | None = None
-        self._ready = False
-        self._closed = False
+        self._lifespan = Lifespan(service, self._end)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -104,7 +103,8 @@ class App:
             if old is None or not _is_at(scope, old.path):
                 await refuse(send, 404, f"Nothing is served at {scope['path']}; try {self.path}")
                 return
-        if not self._ready and not await self._become_ready(send):
+        if not self._lifespan.ready and (why := await self._lifespan.begin()) is not None:
+            await refuse(send, 503, why, _LAST, code=INTERNAL_ERROR)
             return
         head = self.guards.inspect(scope["headers"])
         if type(head) is Rejection:
@@ -132,16 +132,17 @@ class App:
 
         Raises what starting it raised; the next try starts anew.
         """
-        self._closed = False
-        if self._starting is None:
-            # In a task of its own: whoever asked first may leave before it is done.
-            self._starting = asyncio.create_task(self._start(), name="interlock service start")
-        await asyncio.shield(self._starting)
+        await self._lifespan.start()
 
     def close(self) -> None:
         """End sessions, streams and calls that still run. Nothing is answered after it."""
-        self._closed = True
-        self._ready = False
+        self._lifespan.close()
+
+    async def stop(self) -> None:
+        """Close, and stop the service if it was started."""
+        await self._lifespan.stop()
+
+    def _end(self) -> None:
         for attendance in list(self.attended):
             attendance.stop()
         self.sessions.close()
@@ -149,42 +150,6 @@ class App:
             self.sse.close()
         if self.sockets is not None:
             self.sockets.close()
-
-    async def stop(self) -> None:
-        """Close, and stop the service if it was started."""
-        self.close()
-        starting, self._starting = self._starting, None
-        if starting is not None:
-            await asyncio.wait([starting])
-            self._ready = False
-            if not starting.cancelled() and starting.exception() is None:
-                await self.service.stop()
-
-    async def _start(self) -> None:
-        try:
-            await self.service.start()
-        except BaseException:
-            self._starting = None
-            raise
-        self._ready = not self._closed
-
-    async def _become_ready(self, send: Send) -> bool:
-        """Start the service for the first request; whether that request can be served."""
-        why = await self._unready()
-        if why is not None:
-            await refuse(send, 503, why, _LAST, code=INTERNAL_ERROR)
-        return why is None
-
-    async def _unready(self) -> str | None:
-        """Start the service if nobody has; why it cannot serve, if it cannot."""
-        if not self._closed:
-            try:
-                await self.start()
-            except Exception:
-                # The boundary: why it did not start is for its operator, who reads the log.
-                log.exception("the service did not start")
-                return "The server could not start"
-        return "The server is stopping" if self._closed else None
 
     # One request.
 
@@ -206,10 +171,15 @@ class App:
             await refuse(send, 413, why, headers)
             return
         message = read(body)
-        if type(message) is Fault:
-            await turn_away(send, Refusal.of(message), headers)
-            return
         session = self.sessions.find(head.session) if head.session is not None else None
+        if type(message) is Fault:
+            found = several(body, session)
+            if session is not None and isinstance(found, list):
+                await self._batch(found, session, head, receive, send, headers)
+            else:
+                why = found if type(found) is Fault else message
+                await turn_away(send, Refusal.of(why), headers)
+            return
         number = message.id
         if message.method is UNSET or number is UNSET or number is None:
             await self._accept(message, head, session, send, headers)
@@ -217,7 +187,7 @@ class App:
 
         belongs: Session | Refusal | None = None
         if session is not None:
-            belongs = _room_for(number, session)
+            belongs = session.room_for(number)
         elif head.session is not None:
             belongs = _GONE
         elif message.method == INITIALIZE:
@@ -242,6 +212,37 @@ class App:
         finally:
             reply.release()
 
+    async def _batch(
+        self,
+        found: list[bytes],
+        session: HttpSession,
+        head: Head,
+        receive: Receive,
+        send: Send,
+        headers: list[Header],
+    ) -> None:
+        """Answer the messages of an array together."""
+        if (refusal := _unknown_version(head)) is not None:
+            await turn_away(send, refusal, headers)
+            return
+        calls, answers = sort(found, session, head.mirror)
+        if not calls and not answers:
+            await bare(send, 202, headers)
+            return
+        reply = self._reply(send, headers, head, session)
+        watcher = asyncio.create_task(left(receive, reply.hang_up))
+        try:
+            async with asyncio.TaskGroup() as group:
+                each = [group.create_task(self._attend(call, session, reply)) for call in calls]
+            answers += [answer[0] for task in each if (answer := task.result()) is not None]
+            if answers:
+                await reply.finish_all(answers, join_batch(answers))
+            else:
+                await reply.abandon()
+        finally:
+            watcher.cancel()
+            reply.release()
+
     def _reply(
         self, send: Send, headers: list[Header], head: Head, session: HttpSession | None
     ) -> Reply:
@@ -255,9 +256,12 @@ class App:
         )
 
     async def _attend(
-        self, call: Call, session: HttpSession | None, reply: Reply, receive: Receive
+        self, call: Call, session: HttpSession | None, reply: Reply, receive: Receive | None = None
     ) -> tuple[bytes, int] | None:
-        """The answer to *call* and its status; None if its caller wants none any more."""
+        """The answer to *call* and its status; None if its caller wants none any more.
+
+        Without *receive* somebody else watches the connection.
+        """
         call.outlet = reply
         waiting: list[Attendance] = []
 
@@ -375,7 +379,7 @@ class App:
 
     async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            await self._lifespan.serve(receive, send)
         elif scope["type"] == "websocket":
             sockets = self.sockets
             if sockets is None or not _is_at(scope, self.path, mounted=True):
@@ -383,26 +387,10 @@ class App:
             elif type(head := self.guards.inspect(scope["headers"])) is Rejection:
                 # Before anything is accepted: any page in a browser may try.
                 await refuse_socket(scope, send, head.status, head.reason)
-            elif not self._ready and (why := await self._unready()) is not None:
+            elif (why := await self._lifespan.begin()) is not None:
                 await refuse_socket(scope, send, 503, why)
             else:
                 await sockets.serve(scope, receive, send)
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while True:
-            event = await receive()
-            starting = event["type"] == "lifespan.startup"
-            name = "startup" if starting else "shutdown"
-            try:
-                await (self.start() if starting else self.stop())
-            except Exception as error:
-                # The boundary: an HTTP server wants to be told, not raised at.
-                log.exception("the service failed at %s", name)
-                await send({"type": f"lifespan.{name}.failed", "message": str(error)})
-                return
-            await send({"type": f"lifespan.{name}.complete"})
-            if not starting:
-                return
 
 
 def _is_at(scope: Scope, ours: str, *, mounted: bool = False) -> bool:
@@ -423,18 +411,6 @@ _LET_GO: Final = Refusal(
     "The stream of this Last-Event-ID is not here: it was never, or is kept no more",
 )
 _HOMELESS: Final = Refusal(INVALID_REQUEST, "A response needs the Mcp-Session-Id it belongs to")
-
-
-def _room_for(id: int | str, session: HttpSession) -> Session | Refusal:
-    if id in session.running:
-        return Refusal(INVALID_REQUEST, f"The id {id!r} is in use by a call that still runs")
-    if len(session.running) >= RUNNING_LIMIT:
-        return Refusal(
-            INVALID_REQUEST,
-            f"More than {RUNNING_LIMIT} calls at once; wait for answers",
-            status=429,
-        )
-    return session.session
 
 
 def _unknown_version(head: Head) -> Refusal | None:

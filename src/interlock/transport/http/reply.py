@@ -114,8 +114,8 @@ class Reply:
     # As a response.
 
     def fill_silence(self) -> None:
-        """The handler really waits: from now on silence is filled."""
-        if self._streams:
+        """A handler really waits: from now on silence is filled."""
+        if self._streams and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._keep_alive, self._say_alive)
 
@@ -247,6 +247,7 @@ class Reply:
             self.hang_up()
 
     def _say_alive(self) -> None:
+        self._timer = None
         if self.dead:
             return
         session = self._session

@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from interlock.errors import METHOD_NOT_FOUND, ConnectionLost, RpcError
-from interlock.protocol.exchange import Running
+from interlock.errors import INVALID_REQUEST, METHOD_NOT_FOUND, ConnectionLost, RpcError
+from interlock.protocol.exchange import RUNNING_LIMIT, Running
+from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session
 from interlock.transport.http.streams import STANDING, Keep, Stream, Streams
 from interlock.wire.jsonrpc import UNREADABLE, Message, encode, notification
@@ -112,6 +113,15 @@ class HttpSession:
         if found is not None and found[0].number == STANDING:
             self._stand(found[0])
         return found
+
+    def room_for(self, id: Id) -> Session | Refusal:
+        """The session for one more call under *id*, or why there is none."""
+        if id in self.running:
+            return Refusal(INVALID_REQUEST, f"The id {id!r} is in use by a call that still runs")
+        if len(self.running) >= RUNNING_LIMIT:
+            why = f"More than {RUNNING_LIMIT} calls at once; wait for answers"
+            return Refusal(INVALID_REQUEST, why, status=429)
+        return self.session
 
     def take(self, message: Message) -> None:
         """Act on a notification or a response of the client's."""
