@@ -11,10 +11,19 @@ from typing import Any
 
 import pytest
 from tests.joined import Joined
-from tests.peers import Json, soon
+from tests.peers import Json, hello, reply, soon
+from tests.peers import ask as request
 
 from interlock import Context, RpcError, Server
-from interlock.errors import INVALID_REQUEST, MISSING_CAPABILITY, MissingCapability, UsageError
+from interlock.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    MISSING_CAPABILITY,
+    MissingCapability,
+    UsageError,
+)
+from interlock.transport.duplex import serve
+from interlock.transport.memory import pair
 from interlock.wire.content import Text
 from interlock.wire.inputs import (
     CreateMessageParams,
@@ -252,6 +261,40 @@ async def test_what_a_client_did_not_declare_it_is_not_asked(
             assert caught.value.code == code
             part: dict[str, Any] = {"form": {}} if capability == "elicitation" else {}
             assert caught.value.data == {"requiredCapabilities": {capability: part}}
+
+
+@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26"])
+async def test_nobody_is_asked_in_words_that_their_revision_does_not_have(
+    joined: Joined, revision: str
+):
+    """Elicitation came with 2025-06-18; a client that declares it earlier knows no such request."""
+
+    async def on_elicit(params: ElicitParams) -> ElicitResult:
+        raise AssertionError
+
+    async with joined(an_asker(), revision, on_elicit=on_elicit) as client:
+        with pytest.raises(RpcError, match="elicitation"):
+            await client.call_tool("ask")
+
+
+@pytest.mark.parametrize("tool", ["ask", "think", "where"])
+async def test_an_answer_that_cannot_be_read_is_an_error_that_a_handler_may_expect(
+    tool: str, caplog: pytest.LogCaptureFixture
+):
+    ours, theirs = pair()
+    serving = asyncio.create_task(serve(an_asker(), theirs))
+    able: dict[str, Any] = {"elicitation": {}, "sampling": {}, "roots": {}}
+    ours.send(hello(capabilities=able))
+    await soon(ours.receive())
+    ours.send(request("tools/call", 1, {"name": tool}))
+    (question,) = await soon(ours.receive())
+    ours.send(reply(json.loads(question)["id"], {"action": 7, "roots": 7}))
+    (answer,) = await soon(ours.receive())
+    assert json.loads(answer)["error"]["code"] == INVALID_PARAMS
+    assert "cannot be read" in json.loads(answer)["error"]["message"]
+    assert not caplog.records
+    await ours.close()
+    await soon(serving)
 
 
 async def test_a_handler_may_require_a_capability_before_it_starts(joined: Joined, era: str):

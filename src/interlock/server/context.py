@@ -33,7 +33,7 @@ from interlock.wire.inputs import (
     Root,
     SamplingMessage,
 )
-from interlock.wire.jsonrpc import encode
+from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import LOG_LEVELS, LogLevel
 from interlock.wire.notices import (
     ELICITED,
@@ -44,7 +44,7 @@ from interlock.wire.notices import (
     ProgressNotice,
 )
 from interlock.wire.tools import Tool
-from interlock.wire.versions import V2025_11_25
+from interlock.wire.versions import V2025_06_18, V2025_11_25
 
 T = TypeVar("T")
 
@@ -198,7 +198,7 @@ class Context:
         form = dict(schema) if isinstance(schema, Mapping) else form_of(schema)
         check_form(form)
         params = ElicitParams(message=message, requested_schema=form)
-        answer = _elicited.decode(await self.call.outlet.ask(ELICIT, params, key=key))
+        answer = _read(_elicited, await self.call.outlet.ask(ELICIT, params, key=key), ELICIT)
         if answer.action != "accept":
             return Elicited(answer.action)
         content = answer.content or {}
@@ -235,7 +235,7 @@ class Context:
         # Up to 2025-11-25 a visit has an id, by which its end can be told.
         number = None if revision.modern else os.urandom(12).hex()
         params = ElicitParams(message=message, mode="url", url=url, elicitation_id=number)
-        answer = _elicited.decode(await self.call.outlet.ask(ELICIT, params, key=key))
+        answer = _read(_elicited, await self.call.outlet.ask(ELICIT, params, key=key), ELICIT)
         if number is not None and answer.action == "accept":
             self._visits.append(number)
         return answer.action == "accept"
@@ -294,7 +294,7 @@ class Context:
             include_context=include_context,
             metadata=dict(metadata) if metadata else None,
         )
-        return _sampled.decode(await self.call.outlet.ask(SAMPLE, params, key=key))
+        return _read(_sampled, await self.call.outlet.ask(SAMPLE, params, key=key), SAMPLE)
 
     async def roots(self, *, key: str = "") -> list[Root]:
         """The places the client works in: advice, not a fence."""
@@ -302,7 +302,7 @@ class Context:
         if self.call.envelope.revision.modern:
             _deprecated("Roots are", "take places as parameters of tools, or from configuration")
         answer = await self.call.outlet.ask(ROOTS, ListRootsParams(), key=key or "roots")
-        return _rooted.decode(answer).roots
+        return _read(_rooted, answer, ROOTS).roots
 
     async def once(self, key: str, function: Callable[[], Any]) -> Any:
         """What *function* gives, which is called once even if the handler has to run again.
@@ -366,9 +366,21 @@ _LATER: Final = frozenset({"url", "tools"})
 allow, whatever a client that also speaks newer ones declares."""
 
 
+def _read(decoder: msgspec.json.Decoder[T], answer: Raw, method: str) -> T:
+    """What a client answered; raises `RpcError` for what is no answer to that."""
+    try:
+        return decoder.decode(answer)
+    except UNREADABLE as error:
+        raise RpcError(
+            INVALID_PARAMS, f"The client answered {method} with what cannot be read: {error}"
+        ) from None
+
+
 def _declared(envelope: Envelope, name: str, settings: dict[str, Any]) -> bool:
     declared = getattr(envelope.capabilities, name, None)
     if declared is None or (envelope.revision < V2025_11_25 and not _LATER.isdisjoint(settings)):
+        return False
+    if name == "elicitation" and envelope.revision < V2025_06_18:
         return False
     # An empty declaration of elicitation means forms, which were there before the word for them.
     return all(
