@@ -173,6 +173,18 @@ def test_an_id_that_a_peer_used_twice_gets_both_its_answers(results_first: bool)
     assert heard.unanswered("client") == []
 
 
+def test_an_error_does_not_tell_which_of_two_requests_it_is_to():
+    heard = Wiretap(complaint, LATEST_LEGACY, judged=["server"])
+    heard.hear("client", ask("tools/call", 1, {"name": "x"}))
+    heard.hear("client", ask("ping", 1))
+    # The first was refused before the server had read the second.
+    heard.hear("server", b'{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"x"}}')
+    heard.hear("server", reply(1, {}))
+    assert heard.unanswered("client") == []
+    with pytest.raises(Violation, match="nobody asked"):
+        heard.hear("server", reply(1, {}))
+
+
 def test_an_id_is_told_apart_by_its_type():
     heard = tap()
     heard.hear("client", modern("tools/call", 1, {"name": "x"}))

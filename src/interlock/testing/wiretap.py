@@ -6,6 +6,7 @@ this room needs no validator of its own. Where to listen is the matter of `liste
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -56,6 +57,26 @@ class _Asked(Struct):
     revision: Revision
 
 
+class _Open(Struct):
+    """What has no answer yet under one id: several only where one was used twice.
+
+    An error does not tell which of several it is to, so it is only counted.
+    """
+
+    asked: list[_Asked] = []
+    refused: int = 0
+
+    def close(self, index: int | None = None) -> None:
+        """One of them was answered: which, if that shows."""
+        if index is None:
+            self.refused += 1
+        else:
+            del self.asked[index]
+        if self.refused >= len(self.asked):
+            self.asked.clear()
+            self.refused = 0
+
+
 class Wiretap:
     """Hears both sides of one conversation and raises `Violation` for what may not be said.
 
@@ -78,9 +99,8 @@ class Wiretap:
         """A handshake settled the revision of what does not name one."""
         self._met = False
         """Something modern was asked: both eras may share a wire."""
-        # Several under one id only where a side that is not judged used it twice.
-        self._open: dict[tuple[Side, type[Any], Id], list[_Asked]] = {}
-        self._spoilt: set[Any] = set()
+        self._open: dict[tuple[Side, type[Any], Id], _Open] = {}
+        self._spoilt: Counter[Any] = Counter()
         """Ids of what was no request, which an error may name all the same."""
 
     def hear(self, side: Side, data: bytes) -> None:
@@ -107,9 +127,7 @@ class Wiretap:
 
     def unanswered(self, side: Side) -> list[Id]:
         """The ids of requests of *side* that have no answer yet."""
-        return [
-            number for (asker, _, number), asked in self._open.items() if asker == side and asked
-        ]
+        return [key[2] for key, found in self._open.items() if key[0] == side and found.asked]
 
     def _hear(self, side: Side, said: Any) -> None:
         if not isinstance(said, dict):
@@ -119,7 +137,7 @@ class Wiretap:
         if "method" not in fields:
             self._answer(side, fields)
             if side not in self.judged and isinstance(fields.get("id"), int | str):
-                self._spoilt.add(fields["id"])
+                self._spoilt[fields["id"]] += 1
         elif "id" in fields:
             self._request(side, fields)
         else:
@@ -139,12 +157,12 @@ class Wiretap:
         if side in self.judged:
             if side == "server" and revision.modern:
                 raise Violation(f"server asked {method} of a {revision} client")
-            if self._find(side, number):
+            if self._find(side, number).asked:
                 raise Violation(f"{side} used the id {number!r} while it was open")
             self._check(side, revision, f"{side.title()}Request", fields)
         if isinstance(number, int | str):
             asked = _Asked(method if isinstance(method, str) else "", revision)
-            self._open.setdefault((side, type(number), number), []).append(asked)
+            self._open.setdefault((side, type(number), number), _Open()).asked.append(asked)
 
     def _notice(self, side: Side, fields: dict[str, Any]) -> None:
         if side not in self.judged:
@@ -171,30 +189,33 @@ class Wiretap:
         found = self._find(asker, number)
         if judged and not failed:
             self._success(side, fields, found)
-        else:
-            # Of two under one id the later one is refused.
-            asked = found.pop() if found else None
-            revision = asked.revision if asked is not None else self._unnamed()
-            if judged and (asked is not None or number in self._spoilt):
-                self._check(side, revision, _ERROR[revision.name], fields)
-            elif judged:
-                raise Violation(f"{side} answered what nobody asked: {fields}")
-            elif asked is not None and asked.method == INITIALIZE and not failed:
-                self._greet(_object(fields.get("result")))
+            return
+        revision = found.asked[-1].revision if found.asked else self._unnamed()
+        spoilt = isinstance(number, int | str) and self._spoilt[number] > 0
+        if judged and (found.asked or spoilt):
+            self._check(side, revision, _ERROR[revision.name], fields)
+            if spoilt:
+                self._spoilt.subtract([number])
+                return
+        elif judged:
+            raise Violation(f"{side} answered what nobody asked: {fields}")
+        elif not failed and any(asked.method == INITIALIZE for asked in found.asked):
+            self.settle(self._greeted_with(_object(fields.get("result"))))
+        found.close()
 
-    def _success(self, side: Side, fields: dict[str, Any], found: list[_Asked]) -> None:
+    def _success(self, side: Side, fields: dict[str, Any], found: _Open) -> None:
         """Hold a result against the request it is to, or against each that it may be to."""
         complaint = Violation(f"{side} answered what nobody asked: {fields}")
-        for index, asked in enumerate(found):
+        for index, asked in enumerate(found.asked):
             try:
                 self._check(side, asked.revision, _RESPONSE[asked.revision.name], fields)
                 self._result(side, asked, fields["result"])
             except Violation as violation:
                 complaint = violation
             else:
-                del found[index]
+                found.close(index)
                 return
-        del found[:1]
+        found.close()
         raise complaint
 
     def _result(self, side: Side, asked: _Asked, result: dict[str, Any]) -> None:
@@ -204,8 +225,7 @@ class Wiretap:
             raise Violation(f"{side} answered {method!r}, which is no method, with {result}")
         kind = row.result
         if method == INITIALIZE:
-            self._greet(result)
-            revision = self.revision
+            revision = self._greeted_with(result)
         elif revision.modern and result.get("resultType") == "input_required":
             kind = InputRequired
         elif method == "tools/call" and ("task" in result or result.get("resultType") == "task"):
@@ -217,18 +237,20 @@ class Wiretap:
         strange = [name for name in MODERN_ONLY if name in result]
         if not revision.modern and (strange or SERVER_INFO in meta):
             raise Violation(f"the result of {method} has what {revision} does not know: {result}")
+        if method == INITIALIZE:
+            self.settle(revision)
 
-    def _greet(self, greeting: dict[str, Any]) -> None:
-        self.settle(_revision(greeting.get("protocolVersion"), self.revision))
+    def _greeted_with(self, greeting: dict[str, Any]) -> Revision:
+        return _revision(greeting.get("protocolVersion"), self.revision)
 
     def _unnamed(self) -> Revision:
         """The revision of a message that names none."""
         return LATEST_MODERN if self._met and not self._greeted else self.revision
 
-    def _find(self, asker: Side, number: Any) -> list[_Asked]:
+    def _find(self, asker: Side, number: Any) -> _Open:
         # Under its type too: to a dictionary True is 1.
-        hashable = isinstance(number, int | str)
-        return self._open.get((asker, type(number), number), []) if hashable else []
+        known = isinstance(number, int | str)
+        return self._open.get((asker, type(number), number), _Open()) if known else _Open()
 
     def _refuse(self, side: Side, what: str, said: Any) -> None:
         if side in self.judged:
