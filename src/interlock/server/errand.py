@@ -114,6 +114,8 @@ class Errand:
         seconds = record.ttl / 1000
         self._timer = asyncio.get_running_loop().call_later(seconds, self._overdue, seconds)
         self._begun.set_result(True)
+        if self._message is not None:
+            self._pace()
         return True
 
     def attend(self) -> None:
@@ -137,14 +139,14 @@ class Errand:
     # As the outlet of the handler's call.
 
     def notify(self, method: str, params: Wire | Raw) -> None:
-        if not self.key:
-            self._outlet.notify(method, params)
-            return
         if method == PROGRESS and isinstance(params, ProgressNotice):
             total = f" of {params.total:g}" if params.total is not None else ""
             self._message = (params.message or f"{params.progress:g}{total}")[:MESSAGE]
-            if self._pacing is None:
-                self._pacing = asyncio.get_running_loop().call_later(0, self._pace)
+            if self.key and self._pacing is None:
+                self._pace()
+        if not self.key:
+            self._outlet.notify(method, params)
+            return
         session = self.call.session
         if session is not None and isinstance(params, Notice):
             related = {**(params.meta or {}), RELATED: {"taskId": self.id}}

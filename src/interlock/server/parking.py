@@ -149,14 +149,13 @@ class Held:
         """Wait until the handler is done or has asked; its result, None if it asks."""
         task = self.task
         assert task is not None
-        while not task.done():
-            if self._parting is not None:
-                return self._parting
+        while not task.done() and self._parting is None:
             if self.questions:
                 return None
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        return task.result()
+        # It may have ended in the very step in which it parted; the request was promised the rest.
+        return self._parting if self._parting is not None else task.result()
 
     def take(self, responses: dict[str, Raw]) -> None:
         """Hand the handler what its client answered; what does not fit is as good as missing."""
