@@ -109,7 +109,7 @@ class HttpLink:
         self._idle.set()
         self._standing: asyncio.Task[None] | None = None
         self._lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     def settle(self, outgoing: Outgoing, session: Session | None = None) -> None:
         """From now on speak *outgoing*'s revision; *session* is our side of a legacy one."""
@@ -198,9 +198,12 @@ class HttpLink:
         await self.close()
 
     async def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
+        # In a task of its own: two may close, and one of them be cancelled.
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name=f"interlock ends {self.url}")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._lose(None)
         await self._incoming.close()
         if self._standing is not None:
