@@ -636,7 +636,7 @@ async def test_every_request_of_a_client_says_version_capabilities_and_who_asks(
     assert {heard.method for heard in asked} == {"server/discover", "tools/call", "tools/list"}
     for heard in asked:
         assert heard.meta[PROTOCOL_VERSION] == way.revision
-        assert heard.meta[CLIENT_CAPABILITIES] == {"roots": {}}
+        assert heard.meta[CLIENT_CAPABILITIES]["roots"] == {}
         assert heard.meta[CLIENT_INFO] == {"name": "me", "version": "7"}
 
 
