@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 
 from interlock.errors import ConnectionLost, InvalidMessage, MissingCapability, RpcError
-from interlock.gateway.relay import EVERYTHING, Relay
+from interlock.gateway.relay import EVERYTHING, Relay, undeclared
 from interlock.protocol.call import Call
 from interlock.protocol.session import Envelope, Session
 from interlock.wire.inputs import ELICIT, ROOTS, SAMPLE
@@ -17,7 +17,7 @@ from interlock.wire.meta import ClientCapabilities, LogLevel, RequestMeta, Wire
 from interlock.wire.methods import BY_NAME
 from interlock.wire.notices import MESSAGE, PROGRESS, TOOLS_CHANGED, ProgressNotice
 from interlock.wire.tools import CallToolParams
-from interlock.wire.versions import LATEST_LEGACY, LATEST_MODERN, LEGACY, Revision
+from interlock.wire.versions import ALL, LATEST_LEGACY, LATEST_MODERN, LEGACY, Revision
 
 
 class Ear:
@@ -215,3 +215,28 @@ async def test_a_caller_that_left_answers_with_an_error_and_no_incident() -> Non
     way.call.outlet = Gone()
     with pytest.raises(RpcError, match="did not answer elicitation/create: the client left"):
         await way.ask(ELICIT, FORM)
+
+
+def test_nobody_is_asked_what_their_revision_has_no_words_for():
+    """Whatever they declare: hosts that speak newer revisions too declare all they can do."""
+    able = ClientCapabilities(elicitation={"form": {}, "url": {}}, sampling={"tools": {}})
+    questions = {
+        "form": ("elicitation/create", b'{"message":"?"}'),
+        "url": ("elicitation/create", b'{"mode":"url","message":"?"}'),
+        "tools": ("sampling/createMessage", b'{"tools":[{}]}'),
+    }
+    may = {
+        revision.name: [
+            name
+            for name, (method, params) in questions.items()
+            if not undeclared(Envelope(revision, capabilities=able), method, Raw(params))
+        ]
+        for revision in ALL
+    }
+    assert may == {
+        "2024-11-05": [],
+        "2025-03-26": [],
+        "2025-06-18": ["form"],
+        "2025-11-25": ["form", "url", "tools"],
+        "2026-07-28": ["form", "url", "tools"],
+    }

@@ -21,7 +21,7 @@ from interlock.wire.inputs import ASKED, ELICIT, ROOTS, SAMPLE
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import LOG_LEVELS, ClientCapabilities, Wire, carried, members
 from interlock.wire.notices import MESSAGE, PROGRESS, LogNotice, ProgressNotice
-from interlock.wire.versions import V2025_11_25
+from interlock.wire.versions import V2025_06_18, V2025_11_25
 
 EVERYTHING: Final = ClientCapabilities(
     elicitation={"form": {}, "url": {}}, sampling={"tools": {}, "context": {}}, roots={}
@@ -111,6 +111,8 @@ def undeclared(envelope: Envelope, method: str, params: Raw) -> dict[str, Any]:
         able = have is not None and "tools" in have and not wordless
         return {} if able else {"sampling": {"tools": {}}}
     have, mode = envelope.capabilities.elicitation, asked.get("mode", "form")
+    if envelope.revision < V2025_06_18:
+        have = None
     if mode == "url":
         able = have is not None and mode in have and not wordless
         return {} if able else {"elicitation": {"url": {}}}
