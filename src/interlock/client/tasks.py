@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+import msgspec
 from msgspec import Raw
 
 from interlock.client.reading import ToolResult, read_result, read_tool_result
@@ -32,6 +33,7 @@ from interlock.wire.meta import Params, RawResult
 from interlock.wire.tasks import (
     CANCEL,
     GET,
+    RELATED,
     RESULT,
     TERMINAL,
     UPDATE,
@@ -101,6 +103,11 @@ class Task:
         """What it then said about that, for a person to read."""
         return self._seen.status_message if self._seen is not None else None
 
+    @property
+    def questions(self) -> dict[str, Any]:
+        """What it then asked, by key: `method` and `params` each. See `update`."""
+        return dict((self._seen.input_requests if self._seen is not None else None) or {})
+
     async def refresh(self) -> Status:
         """Ask how it is. Raises `RpcError` -32602 if the server does not know it (any more)."""
         if self._done is not None:
@@ -120,12 +127,16 @@ class Task:
         limit = asyncio.timeout(deadline)
         try:
             async with limit:
-                self._done = await (self._follow() if self._modern else self._follow_legacy())
+                self._done = _bare(read_tool_result(await self.raw_result()))
         except TimeoutError:
             if not limit.expired():
                 raise  # It is a callback's.
             raise TimedOut(f"The task {self.id} took longer than {deadline:g} s") from None
         return self._done
+
+    async def raw_result(self) -> RawResult:
+        """The same without a limit and unread, for whoever passes it on."""
+        return await (self._follow() if self._modern else self._follow_legacy())
 
     async def update(self, responses: Mapping[str, Mapping[str, Any]]) -> None:
         """Answer what it asks, by key; for whoever does not leave that to the client's callbacks."""
@@ -157,7 +168,7 @@ class Task:
         self._seen = seen = read_result(result, Wire)
         return seen
 
-    async def _follow(self) -> ToolResult:
+    async def _follow(self) -> RawResult:
         seen = self._seen
         answering: asyncio.Task[None] | None = None
         try:
@@ -179,7 +190,7 @@ class Task:
             raise _failure(seen)
         if not isinstance(seen.result, Raw):
             raise InvalidMessage(f"The task {self.id} completed without a result")
-        return read_tool_result(RawResult(body=seen.result))
+        return RawResult(body=seen.result, relayed=True)
 
     def _open(self, seen: Wire) -> dict[str, Any]:
         """What it asks that was not answered yet: one key is one question for as long as it lives."""
@@ -203,7 +214,7 @@ class Task:
             params = UpdateTaskParams(task_id=self.id, input_responses={key: answer})
             await self._send(UPDATE, params)
 
-    async def _follow_legacy(self) -> ToolResult:
+    async def _follow_legacy(self) -> RawResult:
         seen = self._seen or await self._look()
         while seen.status == "working":
             await _pause(seen, [])
@@ -212,8 +223,7 @@ class Task:
             raise _failure(seen)
         # What is asked while this waits reaches the client as any request of the server's.
         params = TaskParams(task_id=self.id)
-        result = await self._send(RESULT, params, timeout=math.inf)
-        return read_tool_result(result)
+        return await self._send(RESULT, params, timeout=math.inf)
 
 
 async def _pause(seen: Wire, waits: list[asyncio.Task[None]]) -> None:
@@ -235,6 +245,12 @@ def _failure(seen: Wire) -> Exception:
         case _:
             why = seen.status_message or "The server does not say why"
             return RpcError(INTERNAL_ERROR, f"The task failed: {why}")
+
+
+def _bare(result: ToolResult) -> ToolResult:
+    """A result without the mark that the experiment gives those of tasks."""
+    meta = {key: value for key, value in (result.meta or {}).items() if key != RELATED}
+    return msgspec.structs.replace(result, meta=meta or None)
 
 
 def created(result: RawResult) -> Wire:

@@ -20,7 +20,7 @@ from interlock.errors import INTERNAL_ERROR, INVALID_REQUEST, RpcError, StoreErr
 from interlock.protocol.call import Call
 from interlock.protocol.outlet import SILENT, Outlet
 from interlock.protocol.sealing import digest
-from interlock.server.ledger import Answer, Ledger, Question, Record, legacy_view
+from interlock.server.ledger import Answer, Ledger, Question, Record
 from interlock.store.ports import Unsubscribe
 from interlock.transport.eager import eagerly
 from interlock.wire.inputs import InputRequired
@@ -41,6 +41,14 @@ MESSAGE: Final = 500
 """How long a task's message may be, in characters."""
 PAUSES: Final = (0.2, 1.0, 5.0)
 """Seconds before the end of a task is written again, where the store could not."""
+
+class _Relayed(Wire):
+    """What matters of a result that is relayed."""
+
+    is_error: bool = False
+
+
+_relayed: Final = msgspec.json.Decoder(_Relayed)
 
 Run = Callable[[Call], Awaitable[Result]]
 
@@ -244,7 +252,7 @@ class Errand:
         session = self.call.session
         if session is None:
             return
-        view = legacy_view(record, self._ledger.now())
+        view = self._ledger.legacy(record)
         news = (view.status, view.status_message)
         if news != self._told:
             self._told = news
@@ -312,6 +320,8 @@ class Errand:
             log.error("task %s failed (incident %s)", self.id, incident, exc_info=error)
             return _failed(INTERNAL_ERROR, f"Internal error (incident {incident})")
         is_error = bool(getattr(result, "is_error", False))
+        if isinstance(result, RawResult):
+            is_error = _relayed.decode(body).is_error
         return _settled("completed", is_error=is_error)
 
     def _do(self, chore: Coroutine[Any, Any, None]) -> None:

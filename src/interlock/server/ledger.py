@@ -33,8 +33,9 @@ class TaskLimits(Struct, frozen=True):
     tool with `task="optional"` may take to be answered as any other call: what is done by then
     needs no task. Beyond *total* tasks, or *each* of one caller, finished ones included, calls are
     answered without a task, or refused where there must be one. A result longer than
-    *result_bytes* fails its task. *lease* is how many seconds after its server died a task counts
-    as running.
+    *result_bytes* fails its task. Clients are asked to wait *poll* seconds between two looks at a
+    task that is young, and up to 25 times as long later. *lease* is how many seconds after its
+    server died a task counts as running.
     """
 
     ttl: float = 3600.0
@@ -42,6 +43,7 @@ class TaskLimits(Struct, frozen=True):
     total: int = 10_000
     each: int = 1_000
     result_bytes: int = 16 * 1024 * 1024
+    poll: float = 0.2
     lease: float = 30.0
 
 
@@ -68,10 +70,6 @@ class Record(Struct):
     @property
     def over(self) -> bool:
         return self.status in TERMINAL
-
-    def poll(self, now: int) -> int:
-        """After how many milliseconds to ask again: often at first, then less and less."""
-        return max(200, min(5000, (now - self.created) // 4))
 
     def settle(self, status: Status, message: str | None = None) -> None:
         self.status = status
@@ -227,6 +225,41 @@ class Ledger:
         more = keys[limit - 1].rpartition("/")[2] if len(keys) > limit else None
         return [record for record in found if record is not None], more
 
+    # How either era has it.
+
+    def modern(self, record: Record, result: Raw | None = None) -> GetTaskResult:
+        """A task with all that belongs to its status."""
+        asks = record.status == "input_required"
+        return GetTaskResult(
+            task_id=record.id,
+            status=record.status,
+            status_message=record.message,
+            created_at=_iso(record.created),
+            last_updated_at=_iso(record.updated),
+            ttl_ms=record.ttl,
+            poll_interval_ms=self._poll(record),
+            input_requests=dict(record.questions) if asks else None,
+            result=result if result is not None else UNSET,
+            error=record.error,
+        )
+
+    def legacy(self, record: Record, type_: type[Task] = Task) -> Task:
+        """The same for the experiment, where a tool that fails is a task that failed."""
+        return type_(
+            task_id=record.id,
+            status="failed" if record.is_error else record.status,
+            status_message=record.message,
+            created_at=_iso(record.created),
+            last_updated_at=_iso(record.updated),
+            ttl=record.ttl,
+            poll_interval=self._poll(record),
+        )
+
+    def _poll(self, record: Record) -> int:
+        """After how many milliseconds to ask again: often at first, then less and less."""
+        least = int(self.limits.poll * 1000)
+        return max(1, least, min(25 * least, (self.now() - record.created) // 4))
+
     async def _lives(self, key: str, record: Record) -> bool:
         if record.worker == self.worker:
             return self._runs(key)
@@ -241,36 +274,6 @@ def owner_of(principal: Principal) -> str:
 
 def key_of(owner: str, id: str) -> str:
     return f"{owner}/{id}"
-
-
-def modern_view(record: Record, now: int, result: Raw | None = None) -> GetTaskResult:
-    """A task with all that belongs to its status, as the extension has it."""
-    asks = record.status == "input_required"
-    return GetTaskResult(
-        task_id=record.id,
-        status=record.status,
-        status_message=record.message,
-        created_at=_iso(record.created),
-        last_updated_at=_iso(record.updated),
-        ttl_ms=record.ttl,
-        poll_interval_ms=record.poll(now),
-        input_requests=dict(record.questions) if asks else None,
-        result=result if result is not None else UNSET,
-        error=record.error,
-    )
-
-
-def legacy_view(record: Record, now: int, type_: type[Task] = Task) -> Task:
-    """A task as the experiment has it, where a tool that fails is a task that failed."""
-    return type_(
-        task_id=record.id,
-        status="failed" if record.is_error else record.status,
-        status_message=record.message,
-        created_at=_iso(record.created),
-        last_updated_at=_iso(record.updated),
-        ttl=record.ttl,
-        poll_interval=record.poll(now),
-    )
 
 
 def _lost(record: Record) -> bool:

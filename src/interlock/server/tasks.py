@@ -12,7 +12,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import msgspec
 from msgspec import Raw
@@ -28,15 +28,12 @@ from interlock.errors import (
 )
 from interlock.protocol.call import LOCAL, Call, Handler
 from interlock.server.errand import Errand, Run
-from interlock.server.function import Signature
 from interlock.server.ledger import (
     Answer,
     Ledger,
     Record,
     TaskLimits,
     key_of,
-    legacy_view,
-    modern_view,
     owner_of,
 )
 from interlock.server.parking import TICKET, Held, fits
@@ -87,6 +84,14 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 _augmentation: Final = msgspec.json.Decoder(Augmentation)
 
 
+class Returns(Protocol):
+    """What is known of a tool's results before it runs: a `Signature` says it."""
+
+    returns: Any
+
+    def may_return(self, kind: type) -> bool: ...
+
+
 class Tasks:
     """The tasks of one service: its handlers for `tasks/*`, and the way of a call to become one.
 
@@ -114,7 +119,7 @@ class Tasks:
     # How a call becomes one.
 
     async def take(
-        self, call: Call, mode: Mode | None, signature: Signature, run: Run
+        self, call: Call, mode: Mode | None, signature: Returns, run: Run
     ) -> Result | None:
         """Run *call* as a task, if it is to be one: the task, or what it came to at once.
 
@@ -190,7 +195,7 @@ class Tasks:
         return self._answer(record)
 
     def _answer(self, record: Record) -> RawResult:
-        view = modern_view(record, self._ledger.now())
+        view = self._ledger.modern(record)
         fields = {name: getattr(view, name) for name in view.__struct_fields__}
         return RawResult(body=encode(CreateTaskResult(**fields)), relayed=True, kind="task")
 
@@ -208,7 +213,7 @@ class Tasks:
             raise _crowded()
         errand.start(run)
         errand.attend()
-        return NestedTaskResult(task=legacy_view(record, self._ledger.now()))
+        return NestedTaskResult(task=self._ledger.legacy(record))
 
     async def _begin(self, errand: Errand, ttl: float) -> Record | None:
         """Put a task on record for *errand*; None if there is no room for another."""
@@ -236,7 +241,7 @@ class Tasks:
         key, record = await self._named(call)
         if call.envelope.revision.modern:
             return await self._view(key, record)
-        view = legacy_view(record, self._ledger.now(), GetTaskResult)
+        view = self._ledger.legacy(record, GetTaskResult)
         assert isinstance(view, GetTaskResult)
         return view
 
@@ -270,9 +275,7 @@ class Tasks:
             if found is None:
                 raise _unknown()
             record = found
-        return (
-            EmptyResult() if modern else legacy_view(record, self._ledger.now(), CancelTaskResult)
-        )
+        return EmptyResult() if modern else self._ledger.legacy(record, CancelTaskResult)
 
     async def result(self, call: Call) -> RawResult:
         """Answer `tasks/result`: wait for the end, and ask the task's questions meanwhile."""
@@ -304,7 +307,7 @@ class Tasks:
             raise RpcError(INVALID_PARAMS, "Invalid cursor: use the nextCursor of the page before")
         records, more = await self._ledger.page(owner_of(call.principal), cursor or "", PAGE)
         return ListTasksResult(
-            tasks=[legacy_view(record, self._ledger.now()) for record in records], next_cursor=more
+            tasks=[self._ledger.legacy(record) for record in records], next_cursor=more
         )
 
     def listable(self, call: Call) -> bool:
@@ -379,7 +382,7 @@ class Tasks:
 
     async def _view(self, key: str, record: Record) -> GetTaskResult:
         result = await self._ledger.result(key) if record.status == "completed" else None
-        return modern_view(record, self._ledger.now(), result)
+        return self._ledger.modern(record, result)
 
     async def _payload(self, key: str, record: Record) -> RawResult:
         """What the call itself would have been answered with; raises if that is an error."""
@@ -392,7 +395,8 @@ class Tasks:
         meta = members(fields.get("_meta", Raw()))
         meta[RELATED] = Raw(encode({"taskId": record.id}))
         fields["_meta"] = Raw(encode(meta))
-        return RawResult(body=encode(fields))
+        # What was relayed from elsewhere may have stamps of another era.
+        return RawResult(body=encode(fields), relayed=True)
 
     async def _ask(self, call: Call, key: str, record: Record) -> bool:
         """Ask the client one question of its task that nobody else is asking; whether there was one."""
@@ -449,7 +453,7 @@ class Tasks:
                 log.warning("this worker cannot say that it lives: %s", error)
 
 
-def _fresh(params: Any, signature: Signature) -> bool:
+def _fresh(params: Any, signature: Returns) -> bool:
     """Whether this is no retry of a call that is parked, or of one that asked nothing."""
     state: str | None = params.request_state
     return state is None or (not state.startswith(TICKET) and signature.may_return(InputRequired))
