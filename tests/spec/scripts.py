@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -39,6 +39,8 @@ class Heard(Struct):
     message: Json
     headers: Mapping[str, str] = {}
     verb: str = "POST"
+    target: str = ""
+    """The path that was asked for, and its query."""
 
     @property
     def method(self) -> str:
@@ -167,6 +169,7 @@ class Script:
         self.session = "session-1"
         self._more = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: list[BaseException] = []
         self.channel: MemoryChannel | None = None
 
     # What the client said.
@@ -208,18 +211,24 @@ class Script:
         else:
             await asked.result(answer)
 
-    def _begin(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failures.append(error)
 
     async def stop(self) -> None:
+        """End what still runs; raises what went wrong in a function of *answers*."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        for found in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(found, Exception):
-                raise found
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for failure in self._failures:
+            raise failure
 
     # Over a channel.
 
@@ -274,11 +283,11 @@ class Script:
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Serve one request; whether the connection goes on."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        verb = head[0].split(" ")[0]
+        verb, target = head[0].split(" ")[:2]
         pairs = (line.split(":", 1) for line in head[1:] if line)
         headers = {name.lower(): value.strip(" ") for name, value in pairs}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        heard = Heard(json.loads(body) if body else {}, headers, verb)
+        heard = Heard(json.loads(body) if body else {}, headers, verb, target)
         response = Response(writer)
         self.opened += 1
         self._hear(heard)

@@ -60,6 +60,16 @@ class Open(Protocol):
         """What came for it so far; on stdio also what came for others since."""
         ...
 
+    @property
+    def status(self) -> int:
+        """Of the HTTP response, once it has begun."""
+        ...
+
+    @property
+    def events(self) -> list[sse.Event]:
+        """The events of an HTTP stream, those without a message included."""
+        ...
+
     async def until(self, wanted: Wanted) -> Json:
         """The first message that is wanted, and was not handed out before."""
         ...
@@ -153,8 +163,11 @@ class Peer(Protocol):
         """Send a request without a body over HTTP; status and headers of the response."""
         ...
 
-    async def listen(self) -> Open:
-        """What a legacy server says beside calls: the standing stream, or simply all that comes."""
+    async def listen(self, after: str | None = None) -> Open:
+        """What a legacy server says beside calls: the standing stream, or simply all that comes.
+
+        Over HTTP a stream can be taken up *after* the event of that id.
+        """
         ...
 
 
@@ -337,7 +350,7 @@ class _Line(_Talk):
     ) -> tuple[int, Mapping[str, str]]:
         raise AssertionError("pipes have no verbs")
 
-    async def listen(self) -> Open:
+    async def listen(self, after: str | None = None) -> Open:
         return _OnLine(self, None)
 
 
@@ -351,6 +364,14 @@ class _OnLine:
     @property
     def heard(self) -> list[Json]:
         return self._line.heard.messages[self._start :]
+
+    @property
+    def status(self) -> int:
+        raise AssertionError("a pipe has no status")
+
+    @property
+    def events(self) -> list[sse.Event]:
+        raise AssertionError("a pipe has no events")
 
     async def until(self, wanted: Wanted) -> Json:
         index = self._start
@@ -469,8 +490,8 @@ class _Posts(_Talk):
         await asked.whole()
         return asked.status, asked.headers
 
-    async def listen(self) -> Open:
-        sent = {**self.headers(b"{}"), "accept": "text/event-stream"}
+    async def listen(self, after: str | None = None) -> Open:
+        sent = {**self.headers(b"{}"), "accept": "text/event-stream", "last-event-id": after}
         asked = self.host.open("GET", headers=sent)
         await asked.begun()
         assert asked.status == 200
@@ -484,6 +505,7 @@ class _OnStream:
         self.asked = asked
         self.id = id
         self.raw = b""
+        self.events: list[sse.Event] = []
         self._commented = asyncio.Event()
         self._heard = _Heard()
         self._taken: set[int] = set()
@@ -492,6 +514,10 @@ class _OnStream:
     @property
     def heard(self) -> list[Json]:
         return self._heard.messages
+
+    @property
+    def status(self) -> int:
+        return self.asked.status
 
     async def _read(self) -> None:
         await self.asked.begun()
@@ -507,6 +533,7 @@ class _OnStream:
             if piece.startswith(b":"):
                 self._commented.set()
             for event in reader.feed(piece):
+                self.events.append(event)
                 if event.data:
                     self._heard.put(json.loads(event.data))
 
