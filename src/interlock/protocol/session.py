@@ -45,18 +45,25 @@ EARLY: Final = frozenset({"initialize", "ping"})
 `initialized` to be sent, but hosts exist that do not, and nothing is lost by answering."""
 
 
+_UNSETTLED: Final = Envelope(LATEST_LEGACY)
+
+
 class Session:
     """One legacy client's conversation: its envelope, its log level, and its standing outlet.
 
     *standing* carries what belongs to no call (list changes, resource updates); a transport sets
-    it. Not for concurrent use from several threads.
+    it. *watched* are the resources that its client subscribed to; who tells of them keeps it up to
+    date. Not for concurrent use from several threads.
     """
+
+    __slots__ = ("_leaving", "envelope", "id", "standing", "state", "watched")
 
     def __init__(self, id: str = "", standing: Outlet = SILENT) -> None:
         self.id = id
         self.standing = standing
         self.state = State.NEW
-        self.envelope = Envelope(LATEST_LEGACY)
+        self.envelope = _UNSETTLED
+        self.watched: frozenset[str] = frozenset()
         self._leaving: list[Callable[[], None]] = []
 
     def open(self, params: InitializeParams) -> None:

@@ -75,7 +75,7 @@ class _Ear:
         self,
         outlet: Outlet,
         kinds: frozenset[Kind],
-        uris: set[str] | frozenset[str],
+        uris: frozenset[str],
         id: Id | None = None,
         principal: Principal | None = None,
     ) -> None:
@@ -175,7 +175,9 @@ class Subscriptions:
         """Tell a legacy *session* of changes until it closes."""
         self._loop = asyncio.get_running_loop()
         key = id(session)
-        ear = self._sessions[key] = _Ear(session.standing, frozenset(self._offered()), set())
+        ear = self._sessions[key] = _Ear(
+            session.standing, frozenset(self._offered()), frozenset()
+        )
 
         def leave() -> None:
             self._sessions.pop(key, None)
@@ -228,6 +230,7 @@ class Subscriptions:
             self._check([uri], len(ear.uris) + 1)
             ear.uris |= {uri}
             self._watch([uri])
+            _remember(call, ear)
         return EmptyResult()
 
     async def unsubscribe(self, call: Call) -> EmptyResult:
@@ -238,6 +241,7 @@ class Subscriptions:
         if uri in ear.uris:
             ear.uris -= {uri}
             self._unwatch([uri])
+            _remember(call, ear)
         return EmptyResult()
 
     def end(self, principal: Principal | None = None) -> None:
@@ -362,6 +366,11 @@ class Subscriptions:
         if ear is None:
             raise RpcError(INVALID_REQUEST, "There is no session to subscribe in")
         return ear
+
+
+def _remember(call: Call, ear: _Ear) -> None:
+    if call.session is not None:
+        call.session.watched = ear.uris
 
 
 def _kinds(filter: Filter) -> frozenset[Kind]:

@@ -371,6 +371,17 @@ async def test_a_session_that_is_not_there_is_a_404_whatever_is_sent():
             assert (await told(asked))[0] == 404
 
 
+async def test_a_client_that_says_too_much_of_itself_gets_no_session():
+    async with serving() as host:
+        for size, status in ((1000, 200), (100_000, 413)):
+            greeting = hello(capabilities={"experimental": {"x": {"y": "z" * size}}})
+            asked = host.post(greeting)
+            await asked.whole()
+            assert asked.status == status
+            assert ("mcp-session-id" in asked.headers) == (status == 200)
+        assert len(host.app.sessions) == 1  # type: ignore[attr-defined]
+
+
 async def test_sessions_are_strangers_to_one_another():
     latch = Latch()
     async with serving(latch=latch) as host:
@@ -541,7 +552,7 @@ async def test_calls_at_once_are_bounded_in_a_session():
 
     async with serving() as host:
         name = await host.greet(hello())
-        session = host.app.sessions.find(name)  # type: ignore[attr-defined]
+        session = await host.app.sessions.find(name)  # type: ignore[attr-defined]
         session.running = {n: Run() for n in range(RUNNING_LIMIT)}
         assert (await told(host.legacy(name, ask("ping", "more"))))[0] == 429
         session.running.clear()
@@ -574,7 +585,7 @@ async def test_a_second_standing_stream_takes_the_place_of_the_first():
         second = await host.open("GET", b"", {"mcp-session-id": session}).begun()
         assert await first.piece() == b""
         assert first.finished
-        found = host.app.sessions.find(session)  # type: ignore[attr-defined]
+        found = await host.app.sessions.find(session)  # type: ignore[attr-defined]
         found.standing.notify("notifications/x", Params())
         assert (await second.message())["method"] == "notifications/x"
         first.leave()
@@ -740,7 +751,7 @@ async def test_a_stream_that_was_resumed_tells_nothing_of_others():
 async def test_a_standing_stream_is_resumed_with_what_came_in_between():
     async with serving() as host:
         name = await host.greet(hello())
-        session = host.app.sessions.find(name)  # type: ignore[attr-defined]
+        session = await host.app.sessions.find(name)  # type: ignore[attr-defined]
         asked = await host.open("GET", b"", {"mcp-session-id": name}).begun()
         first = await asked.any_event()
         asked.leave()
@@ -939,7 +950,7 @@ async def test_a_connection_that_breaks_is_no_failure_of_ours():
         refused = host.open("PUT")
         for asked in (standing, held, refused):
             asked.broken = True
-        found = host.app.sessions.find(session)  # type: ignore[attr-defined]
+        found = await host.app.sessions.find(session)  # type: ignore[attr-defined]
         found.standing.notify("notifications/x", Params())
         latch.go.set()
         for asked in (standing, held, refused):

@@ -33,9 +33,9 @@ class Run:
         self.cancelled = True
 
 
-def kept(sessions: Sessions) -> HttpSession:
+async def kept(sessions: Sessions) -> HttpSession:
     session = sessions.prepare()
-    sessions.keep(session)
+    await sessions.keep(session)
     return session
 
 
@@ -44,18 +44,18 @@ def listening(session: HttpSession) -> Reader:
     return stream.read(end, lambda: None)
 
 
-def found(sessions: Sessions, session: HttpSession) -> bool:
-    return sessions.find(session.session.id) is session
+async def found(sessions: Sessions, session: HttpSession) -> bool:
+    return await sessions.find(session.session.id) is session
 
 
 async def test_a_session_is_found_once_it_is_kept_and_until_it_is_dropped():
     sessions = Sessions()
     session = sessions.prepare()
-    assert not found(sessions, session)
-    sessions.keep(session)
-    assert found(sessions, session)
+    assert not await found(sessions, session)
+    await sessions.keep(session)
+    assert await found(sessions, session)
     sessions.drop(session)
-    assert not found(sessions, session)
+    assert not await found(sessions, session)
     assert session.session.state is State.CLOSED
 
 
@@ -67,54 +67,54 @@ async def test_ids_are_long_random_and_visible():
 
 async def test_what_is_no_id_finds_nothing():
     sessions = Sessions()
-    kept(sessions)
+    await kept(sessions)
     for name in ("", " ", "\x00", "é", "x" * 100_000):
-        assert sessions.find(name) is None
+        assert await sessions.find(name) is None
 
 
 async def test_an_idle_session_ends():
     clock = Clock()
     sessions = Sessions(idle=10, clock=clock)
-    session = kept(sessions)
+    session = await kept(sessions)
     clock.time = 10
-    assert found(sessions, session)
+    assert await found(sessions, session)
     clock.time = 20
-    assert found(sessions, session)
+    assert await found(sessions, session)
     clock.time = 31
-    assert not found(sessions, session)
+    assert not await found(sessions, session)
     assert session.session.state is State.CLOSED
 
 
 async def test_a_session_in_which_something_goes_on_is_not_idle():
     clock = Clock()
     sessions = Sessions(idle=10, clock=clock)
-    standing, working, idle = kept(sessions), kept(sessions), kept(sessions)
+    standing, working, idle = await kept(sessions), await kept(sessions), await kept(sessions)
     reader = listening(standing)
     working.running[1] = Run()
     clock.time = 11
-    newcomer = kept(sessions)
+    newcomer = await kept(sessions)
     assert len(sessions) == 3
     assert idle.session.state is State.CLOSED
     reader.leave()
     working.running.clear()
     clock.time = 22
-    assert not found(sessions, standing)
-    kept(sessions)
+    assert not await found(sessions, standing)
+    await kept(sessions)
     assert len(sessions) == 1
     assert newcomer.session.state is State.CLOSED
 
 
 async def test_the_one_that_was_idle_longest_makes_room():
     sessions = Sessions(limit=2)
-    one, two = kept(sessions), kept(sessions)
-    assert found(sessions, one)
-    three = kept(sessions)
-    assert [found(sessions, session) for session in (one, two, three)] == [True, False, True]
+    one, two = await kept(sessions), await kept(sessions)
+    assert await found(sessions, one)
+    three = await kept(sessions)
+    assert [await found(sessions, session) for session in (one, two, three)] == [True, False, True]
 
 
 async def test_closing_ends_every_session_and_what_goes_on_in_it():
     sessions = Sessions()
-    session = kept(sessions)
+    session = await kept(sessions)
     reader = listening(session)
     run = session.running[1] = Run()
     question: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
@@ -133,7 +133,9 @@ async def test_closing_ends_every_session_and_what_goes_on_in_it():
 
 async def test_questions_have_ids_of_their_own():
     session = Sessions().prepare()
-    assert [session.next_id() for _ in range(3)] == ["s1", "s2", "s3"]
+    ids = [session.next_id() for _ in range(3)]
+    assert [name.split("-")[1] for name in ids] == ["1", "2", "3"]
+    assert Sessions().prepare().next_id() not in ids
 
 
 async def test_a_notice_goes_to_the_newest_standing_stream_alone():

@@ -13,13 +13,14 @@ from typing import Final
 
 from msgspec import UNSET
 
-from interlock.errors import INTERNAL_ERROR, INVALID_REQUEST
+from interlock.errors import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST
 from interlock.protocol.call import Call, Service
 from interlock.protocol.dispatch import Dispatch, admit
 from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session
 from interlock.transport.http.attendance import Attendance, End, attended, left
 from interlock.transport.http.batches import several, sort
+from interlock.transport.http.elsewhere import meeting
 from interlock.transport.http.guards import BODY_LIMIT, LOOPBACK, Guards, Head, Rejection
 from interlock.transport.http.lifespan import Lifespan
 from interlock.transport.http.plain import (
@@ -48,6 +49,8 @@ from interlock.wire.versions import MODERN
 
 log: Final = logging.getLogger("interlock.http")
 
+GREETING_LIMIT: Final = 64 * 1024
+"""The most bytes that `initialize` may have."""
 SESSION_GONE: Final = -32001
 """What the field answers for a legacy session that is not there; the spec gives it a status only."""
 
@@ -85,6 +88,7 @@ class App:
         self.guards = Guards(hosts, origins, body_limit)
         self.sessions = sessions if sessions is not None else Sessions()
         self.dispatch = Dispatch(service)
+        self.sessions.meet = meeting(self.dispatch)
         self.keep_alive = keep_alive
         self.sse: SseEndpoint | None = None
         if sse_path is not None:
@@ -171,7 +175,9 @@ class App:
             await refuse(send, 413, why, headers)
             return
         message = read(body)
-        session = self.sessions.find(head.session) if head.session is not None else None
+        session = None
+        if head.session is not None:
+            session = await self.sessions.find(head.session)
         if type(message) is Fault:
             found = several(body, session)
             if session is not None and isinstance(found, list):
@@ -192,7 +198,8 @@ class App:
             belongs = _GONE
         elif message.method == INITIALIZE:
             session = self.sessions.prepare()
-            belongs = session.session
+            # All of it is remembered for as long as the session lives.
+            belongs = session.session if len(body) <= GREETING_LIMIT else _LONG
         call = admit(message, TO_SERVER, head.mirror, belongs)
         if type(call) is Refusal:
             await turn_away(send, call, headers)
@@ -200,11 +207,13 @@ class App:
         if call.session is None:
             session = None
         elif session is not None and call.row.name == INITIALIZE:
-            self.sessions.keep(session)
+            await self.sessions.keep(session)
             headers = [*headers, (b"mcp-session-id", session.session.id.encode())]
         reply = self._reply(send, headers, head, session)
         try:
             answer = await self._attend(call, session, reply, receive)
+            if session is not None:
+                await self.sessions.save(session)
             if answer is None:
                 await reply.abandon()
             else:
@@ -234,6 +243,7 @@ class App:
         try:
             async with asyncio.TaskGroup() as group:
                 each = [group.create_task(self._attend(call, session, reply)) for call in calls]
+            await self.sessions.save(session)
             answers += [answer[0] for task in each if (answer := task.result()) is not None]
             if answers:
                 await reply.finish_all(answers, join_batch(answers))
@@ -309,6 +319,7 @@ class App:
             return
         if session is not None:
             session.take(message)
+            await self.sessions.save(session)
         await bare(send, 202, headers)
 
     async def _get(self, head: Head, receive: Receive, send: Send) -> None:
@@ -360,7 +371,7 @@ class App:
     async def _delete(self, head: Head, send: Send) -> None:
         session = await self._named(head, send, "DELETE ends a legacy session")
         if session is not None:
-            self.sessions.drop(session)
+            await self.sessions.end(session)
             await bare(send, 204, cors(head))
 
     async def _named(self, head: Head, send: Send, what: str) -> HttpSession | None:
@@ -372,7 +383,7 @@ class App:
         if (refusal := _unknown_version(head)) is not None:
             await turn_away(send, refusal, cors(head))
             return None
-        session = self.sessions.find(head.session)
+        session = await self.sessions.find(head.session)
         if session is None:
             await turn_away(send, _GONE, cors(head))
         return session
@@ -409,6 +420,9 @@ _GONE: Final = Refusal(
 _LET_GO: Final = Refusal(
     INVALID_REQUEST,
     "The stream of this Last-Event-ID is not here: it was never, or is kept no more",
+)
+_LONG: Final = Refusal(
+    INVALID_PARAMS, f"initialize may have at most {GREETING_LIMIT} bytes", status=413
 )
 _HOMELESS: Final = Refusal(INVALID_REQUEST, "A response needs the Mcp-Session-Id it belongs to")
 

@@ -15,7 +15,9 @@ from msgspec import UNSET, Raw
 from interlock.errors import INVALID_REQUEST, METHOD_NOT_FOUND, ConnectionLost, RpcError
 from interlock.protocol.exchange import RUNNING_LIMIT, Running
 from interlock.protocol.ladder import Refusal
-from interlock.protocol.session import Session
+from interlock.protocol.session import Session, State
+from interlock.store.ports import Entry, Table
+from interlock.transport.http.elsewhere import Meet, log, read, write
 from interlock.transport.http.streams import STANDING, Keep, Stream, Streams
 from interlock.wire.jsonrpc import UNREADABLE, Message, encode, notification
 from interlock.wire.meta import Id, Wire
@@ -25,6 +27,10 @@ LIMIT: Final = 10_000
 """How many sessions one endpoint keeps."""
 IDLE: Final = 30 * 60.0
 """For how many seconds it keeps one without a request, a running call or a standing stream."""
+ROUND: Final = 30.0
+"""How many seconds pass at most until idle sessions, and those ended elsewhere, are let go."""
+ID_LENGTH: Final = 128
+"""No session has a longer id."""
 
 
 _cancelled: Final = msgspec.json.Decoder(CancelledNotice)
@@ -48,7 +54,8 @@ class Standing:
             stream.add(notification(method, data))
 
     async def drain(self) -> None:
-        pass
+        if self.stream is not None:
+            await self.stream.drain()
 
     async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
         # A question belongs on the stream of the call that asks it (SEP-2260).
@@ -67,9 +74,12 @@ class HttpSession:
         "_streams",
         "asked",
         "running",
+        "saved",
         "session",
         "standing",
+        "told",
         "touched",
+        "version",
     )
 
     def __init__(self, id: str, keep: Keep) -> None:
@@ -78,6 +88,10 @@ class HttpSession:
         self.running: dict[Id, Running] = {}
         self.asked: dict[Id, asyncio.Future[Message]] = {}
         self.touched = 0.0
+        # What a table holds of it, if there is one: which version, and when it was last told.
+        self.saved = b""
+        self.version = 0
+        self.told = 0.0
         self._keep = keep
         self._streams: Streams | None = None
         self._last_ask = 0
@@ -135,9 +149,10 @@ class HttpSession:
             self._cancel(message.params)
 
     def next_id(self) -> str:
-        # Of another kind than clients' own ids usually are: logs stay readable.
+        # Of another kind than clients' own ids usually are: logs stay readable. And with the name of
+        # this endpoint, because another process may ask in the same session.
         self._last_ask += 1
-        return f"s{self._last_ask}"
+        return f"{self._keep.name}-{self._last_ask}"
 
     def close(self) -> None:
         for run in list(self.running.values()):
@@ -169,7 +184,10 @@ class HttpSession:
 class Sessions:
     """The sessions of one endpoint, bounded in number and by idleness, the longest idle first.
 
-    *idle* is in seconds of *clock*. *keep* is how much of their streams is kept, and how long.
+    *idle* is in seconds of *clock*. *keep* is how much of their streams is kept, and how long. With
+    a *table*, which other processes may share and which may outlive this one, a session is where
+    its client asks: it is written there, looked up with each request, and ended for all at once.
+    What runs and what is streamed stays where it began. The same limits hold for the table.
     """
 
     def __init__(
@@ -178,12 +196,19 @@ class Sessions:
         idle: float = IDLE,
         clock: Callable[[], float] = time.monotonic,
         keep: Keep | None = None,
+        table: Table | None = None,
     ) -> None:
+        self.meet: Meet | None = None
+        """How a session is taken up that another process began; set by whoever serves them."""
         self._limit = limit
         self._idle = idle
         self._clock = clock
         self._keep = keep if keep is not None else Keep()
+        self._table = table
         self._sessions: OrderedDict[str, HttpSession] = OrderedDict()
+        self._arriving: dict[str, asyncio.Task[HttpSession | None]] = {}
+        self._round: asyncio.TimerHandle | None = None
+        self._holding: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -192,15 +217,20 @@ class Sessions:
         """A session that nobody can find yet; `keep` it once its handshake was taken."""
         return HttpSession(os.urandom(24).hex(), self._keep)
 
-    def keep(self, session: HttpSession) -> None:
+    async def keep(self, session: HttpSession) -> None:
         """Let *session* be found; the one that was idle longest makes room if need be."""
         self._sweep()
-        if len(self._sessions) >= self._limit:
-            self.drop(next(iter(self._sessions.values())))
-        session.touched = self._clock()
-        self._sessions[session.session.id] = session
+        if self._table is not None and await self._table.count() >= self._limit:
+            # Those in the table have no order; ours have one, and any other is as good as the next.
+            for oldest in [*self._sessions][:1] or await self._table.keys(limit=1):
+                await self._table.take(oldest)
+                self._drop(oldest)
+        self._place(session)
+        await self.save(session)
 
-    def find(self, id: str) -> HttpSession | None:
+    async def find(self, id: str) -> HttpSession | None:
+        if self._table is not None:
+            return await self._look_up(id, self._table)
         session = self._sessions.get(id)
         if session is None:
             return None
@@ -212,15 +242,130 @@ class Sessions:
         self._sessions.move_to_end(id)
         return session
 
+    async def save(self, session: HttpSession) -> None:
+        """Write down what has changed of *session*, if there is a table for it."""
+        table, name = self._table, session.session.id
+        if table is None or session.session.state is State.CLOSED:
+            return
+        value = write(session.session)
+        if value == session.saved:
+            return
+        version = await table.put(name, value, ttl=self._idle, version=session.version)
+        if version is None:
+            entry = await table.get(name)
+            if entry is None:
+                self.drop(session)  # It was ended elsewhere meanwhile, and must not come back.
+                return
+            version = await table.put(name, value, ttl=self._idle, version=entry.version)
+        session.version = version or session.version
+        session.saved = value
+        session.told = self._clock()
+
+    async def end(self, session: HttpSession) -> None:
+        """End *session* wherever it is known."""
+        if self._table is not None:
+            await self._table.take(session.session.id)
+        self.drop(session)
+
     def drop(self, session: HttpSession) -> None:
-        """End *session*, its calls and its stream; it is found no more."""
+        """End what of *session* is here: its calls and its streams."""
         self._sessions.pop(session.session.id, None)
         session.close()
 
+    async def hold(self) -> None:
+        """Hold the sessions in which something goes on here against the table.
+
+        They are alive without a request; and what was ended elsewhere has to end here.
+        """
+        for session in [each for each in self._sessions.values() if each.busy]:
+            await self.find(session.session.id)
+
     def close(self) -> None:
-        """End every session."""
+        """End what of every session is here. Those in a table stay there."""
         for session in list(self._sessions.values()):
             self.drop(session)
+        if self._round is not None:
+            self._round.cancel()
+            self._round = None
+        if self._holding is not None:
+            self._holding.cancel()
+
+    async def _look_up(self, id: str, table: Table) -> HttpSession | None:
+        entry = await table.get(id) if len(id) <= ID_LENGTH else None
+        session = self._sessions.get(id)
+        if entry is None:
+            if session is not None:
+                self.drop(session)
+            return None
+        if session is None:
+            session = await self._arrive(id, entry)
+        elif entry.version > session.version:
+            await self._learn(session, entry)
+        if session is None or session.session.state is State.CLOSED:
+            return None
+        session.touched = now = self._clock()
+        self._sessions.move_to_end(id)
+        if now - session.told > self._idle / 8:
+            session.told = now
+            await table.touch(id, self._idle)
+        return session
+
+    async def _arrive(self, id: str, entry: Entry) -> HttpSession | None:
+        """Take a session up that is in the table alone, once however many ask for it."""
+        arriving = self._arriving.get(id)
+        if arriving is None:
+            arriving = self._arriving[id] = asyncio.create_task(self._take_up(id, entry))
+            arriving.add_done_callback(lambda _: self._arriving.pop(id))
+        return await asyncio.shield(arriving)
+
+    async def _take_up(self, id: str, entry: Entry) -> HttpSession | None:
+        session = HttpSession(id, self._keep)
+        if not await self._learn(session, entry):
+            return None
+        self._sweep()
+        self._place(session)
+        return session
+
+    async def _learn(self, session: HttpSession, entry: Entry) -> bool:
+        """Bring *session* to what the table says of it; whether that could be read."""
+        known = read(entry.value)
+        if known is None or self.meet is None:
+            return False
+        session.version = entry.version
+        await self.meet(session.session, known)
+        session.saved = write(session.session)
+        return True
+
+    def _place(self, session: HttpSession) -> None:
+        while len(self._sessions) >= self._limit:
+            self._drop(next(iter(self._sessions)))
+        session.touched = self._clock()
+        self._sessions[session.session.id] = session
+        if self._round is None:
+            pause = min(ROUND, self._idle / 4)
+            self._round = asyncio.get_running_loop().call_later(pause, self._go_round)
+
+    def _drop(self, id: str) -> None:
+        session = self._sessions.get(id)
+        if session is not None:
+            self.drop(session)
+
+    def _go_round(self) -> None:
+        """Look after the sessions when nobody else makes us."""
+        self._round = None
+        self._sweep()
+        if self._sessions:
+            pause = min(ROUND, self._idle / 4)
+            self._round = asyncio.get_running_loop().call_later(pause, self._go_round)
+        if self._table is not None and (self._holding is None or self._holding.done()):
+            self._holding = asyncio.create_task(self._hold())
+
+    async def _hold(self) -> None:
+        try:
+            await self.hold()
+        except Exception:
+            # The top of a task: a table that fails now may work in the next round.
+            log.exception("sessions could not be held against their table")
 
     def _sweep(self) -> None:
         now = self._clock()

@@ -100,6 +100,7 @@ class Stream:
 
     __slots__ = (
         "_events",
+        "_room",
         "_seen",
         "_streams",
         "_timer",
@@ -128,6 +129,7 @@ class Stream:
         self._seen = last  # up to which number readers took events
         self._unseen = 0  # the bytes behind it
         self._timer: asyncio.TimerHandle | None = None
+        self._room: asyncio.Event | None = None
 
     @property
     def keep(self) -> Keep:
@@ -151,6 +153,13 @@ class Stream:
         self._streams.make_room(self)
         if self.reader is not None:
             self.reader.wake()
+
+    async def drain(self) -> None:
+        """Wait until it is no more full."""
+        while self.full:
+            if self._room is None:
+                self._room = asyncio.Event()
+            await self._room.wait()
 
     def end(self) -> None:
         """No more events come; what is there can be read until it is let go."""
@@ -183,6 +192,7 @@ class Stream:
         if self._seen < self.last:
             self._seen = self.last
             self._unseen = 0
+            self._make_room()
         chunk = b"".join(islice(self._events, skipped, None))
         if not self.ended:
             self.trim()
@@ -192,6 +202,7 @@ class Stream:
         if self.reader is not reader:
             return
         self.reader = None
+        self._make_room()
         self._wait(seconds)
 
     def drop_oldest(self) -> None:
@@ -216,8 +227,14 @@ class Stream:
         self._grow(-self.size)
         self._events.clear()
         reader, self.reader = self.reader, None
+        self._make_room()
         if reader is not None:
             reader.wake()
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def _wait(self, seconds: float) -> None:
         """Wait for a client to come back."""

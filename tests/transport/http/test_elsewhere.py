@@ -1,0 +1,337 @@
+"""Sessions in a table: found in another process, held to one another, ended for all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.peers import LEGACY, Latch, ask, hello, say, soon
+from tests.transport.http.host import Host
+
+from interlock import Context, Server
+from interlock.protocol.session import Session, State
+from interlock.store.memory import MemoryStore
+from interlock.store.ports import Store, Table
+from interlock.store.sqlite import SqliteStore
+from interlock.transport.http import elsewhere as room
+from interlock.transport.http.asgi import App
+from interlock.transport.http.elsewhere import Known
+from interlock.transport.http.sessions import Sessions
+from interlock.wire.lifecycle import InitializeParams
+from interlock.wire.meta import ClientCapabilities, Implementation
+
+
+class Clock:
+    """A clock that the test turns."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+class Workers:
+    """Processes that serve the same sessions, as far as one process can play them."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.store = store
+        self.clock = clock
+        self.table: Table = store.table("sessions")
+        self.apps: list[App] = []
+        self.latch = Latch()
+
+    def begin(self, limit: int = 100, idle: float = 60) -> Host:
+        """One more process."""
+        sessions = Sessions(limit, idle, self.clock, table=self.table)
+        server = a_server(self.latch)
+        app = App(server, sessions=sessions)
+        self.apps.append(app)
+        return Host(app)
+
+
+def a_server(latch: Latch) -> Server:
+    server = Server("s")
+
+    @server.tool
+    async def wait(ctx: Context) -> str:
+        await latch(ctx.call)
+        return "done"
+
+    @server.tool
+    async def level(ctx: Context) -> str:
+        return str(ctx.envelope.log_level)
+
+    @server.tool
+    async def who(ctx: Context) -> str:
+        client = ctx.envelope.client
+        assert client is not None
+        return f"{client.name} {ctx.envelope.revision} {ctx.envelope.capabilities.roots}"
+
+    @server.resource("demo://thing")
+    async def thing() -> str:
+        return "thing"
+
+    @server.tool
+    async def touch() -> str:
+        server.updated("demo://thing")
+        return "touched"
+
+    return server
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Workers]:
+    clock = Clock()
+    store: Store = MemoryStore(clock=clock)
+    if request.param == "sqlite":
+        store = SqliteStore(tmp_path / "store", clock=clock)
+    await store.open()
+    workers = Workers(store, clock)
+    yield workers
+    for app in workers.apps:
+        await app.stop()
+    await store.close()
+
+
+def here(host: Host) -> Sessions:
+    assert isinstance(host.app, App)
+    return host.app.sessions
+
+
+async def text(host: Host, session: str, tool: str) -> str:
+    answer = await host.legacy(session, ask("tools/call", 1, {"name": tool})).json()
+    return answer["result"]["content"][0]["text"]
+
+
+async def status(host: Host, session: str) -> int:
+    asked = host.legacy(session, ask("ping"))
+    await asked.whole()
+    return asked.status
+
+
+@pytest.mark.parametrize("version", LEGACY)
+async def test_a_session_is_found_in_any_process(workers: Workers, version: str):
+    one, two = workers.begin(), workers.begin()
+    session = await one.greet(hello(version, capabilities={"roots": {}}))
+    for host in (two, one, two):
+        assert await text(host, session, "who") == f"tests {version} {{}}"
+    assert len(here(one)) == len(here(two)) == 1
+
+
+async def test_a_session_outlives_the_process_that_began_it(workers: Workers):
+    session = await workers.begin().greet(hello())
+    await workers.apps[0].stop()
+    later = workers.begin()
+    assert await status(later, session) == 200
+    again = later.legacy(session, hello())
+    assert (await again.json())["error"]["code"] == -32600
+
+
+async def test_a_handshake_may_be_finished_elsewhere(workers: Workers):
+    one, two = workers.begin(), workers.begin()
+    asked = one.post(hello())
+    await asked.whole()
+    session = asked.headers["mcp-session-id"]
+    await two.legacy(session, say("notifications/initialized")).whole()
+    await status(one, session)
+    found = await here(one).find(session)
+    assert found is not None
+    assert found.session.state is State.READY
+
+
+async def test_what_is_settled_in_one_process_holds_in_the_others(workers: Workers):
+    one, two = workers.begin(), workers.begin()
+    session = await one.greet(hello())
+    assert await text(two, session, "level") == "None"
+    await one.legacy(session, ask("logging/setLevel", 1, {"level": "error"})).json()
+    assert await text(two, session, "level") == "error"
+
+
+async def test_who_watches_a_resource_hears_of_it_where_its_stream_is(workers: Workers):
+    one, two = workers.begin(), workers.begin()
+    session = await one.greet(hello())
+    await one.legacy(session, ask("resources/subscribe", 1, {"uri": "demo://thing"})).json()
+    asked = await two.open("GET", b"", {"mcp-session-id": session}).begun()
+    await two.legacy(session, ask("tools/call", 2, {"name": "touch"})).json()
+    assert (await asked.message())["params"]["uri"] == "demo://thing"
+    await one.legacy(session, ask("resources/unsubscribe", 3, {"uri": "demo://thing"})).json()
+    assert await status(two, session) == 200
+    found = await here(two).find(session)
+    assert found is not None
+    assert found.session.watched == frozenset()
+    asked.leave()
+    await soon(asked.task)
+
+
+async def test_a_session_that_ends_in_one_process_ends_in_all(workers: Workers):
+    one, two = workers.begin(), workers.begin()
+    session = await one.greet(hello())
+    assert await status(two, session) == 200
+    standing = await two.open("GET", b"", {"mcp-session-id": session}).begun()
+    held = two.legacy(session, ask("tools/call", 1, {"name": "wait"}))
+    await soon(workers.latch.reached.wait())
+    deleted = one.open("DELETE", b"", {"mcp-session-id": session})
+    await deleted.whole()
+    assert deleted.status == 204
+    await here(two).hold()
+    assert await standing.any_event()
+    assert await standing.piece() == b""
+    assert await held.whole() == b""
+    assert workers.latch.cancelled.is_set()
+    for host in (one, two):
+        assert await status(host, session) == 404
+        assert len(here(host)) == 0
+
+
+async def test_a_request_finds_out_that_its_session_was_ended(workers: Workers):
+    one, two = workers.begin(), workers.begin()
+    session = await one.greet(hello())
+    assert await status(two, session) == 200
+    await one.open("DELETE", b"", {"mcp-session-id": session}).whole()
+    assert await status(two, session) == 404
+    assert len(here(two)) == 0
+
+
+async def test_what_ends_while_a_call_runs_does_not_come_back_with_its_answer(workers: Workers):
+    one, two = workers.begin(), workers.begin()
+    session = await one.greet(hello())
+    held = two.legacy(session, ask("logging/setLevel", 1, {"level": "error"}))
+    busy = two.legacy(session, ask("tools/call", 2, {"name": "wait"}))
+    await held.whole()
+    await soon(workers.latch.reached.wait())
+    found = await here(two).find(session)
+    assert found is not None
+    found.session.set_level("debug")
+    await one.open("DELETE", b"", {"mcp-session-id": session}).whole()
+    workers.latch.go.set()
+    await busy.whole()
+    assert await workers.table.get(session) is None
+
+
+async def test_an_idle_session_ends_and_one_that_is_used_anywhere_does_not(workers: Workers):
+    one, two = workers.begin(idle=60), workers.begin(idle=60)
+    used, idle = await one.greet(hello()), await one.greet(hello())
+    for _ in range(5):
+        workers.clock.time += 20
+        assert await status(two, used) == 200
+    assert await status(one, used) == 200
+    assert await status(one, idle) == 404
+
+
+async def test_a_session_with_a_standing_stream_is_not_idle(workers: Workers):
+    one, two = workers.begin(idle=60), workers.begin(idle=60)
+    session = await one.greet(hello())
+    asked = await one.open("GET", b"", {"mcp-session-id": session}).begun()
+    for _ in range(5):
+        workers.clock.time += 20
+        await here(one).hold()
+    assert await status(two, session) == 200
+    asked.leave()
+    await soon(asked.task)
+
+
+async def test_all_processes_together_keep_so_many_sessions(workers: Workers):
+    one, two = workers.begin(limit=3), workers.begin(limit=3)
+    first = await one.greet(hello())
+    for _ in range(3):
+        await one.greet(hello())
+    assert await status(one, first) == 404
+    for _ in range(3):
+        await two.greet(hello())
+    assert await workers.table.count() == 3
+    assert len(here(one)) <= 3
+
+
+async def test_a_session_is_taken_up_once_however_many_ask_for_it(workers: Workers):
+    one, two = workers.begin(), workers.begin()
+    session = await one.greet(hello())
+    found = await asyncio.gather(*(here(two).find(session) for _ in range(20)))
+    assert len({id(each) for each in found}) == 1
+
+
+async def test_nothing_is_asked_of_a_table_about_what_is_no_id(workers: Workers):
+    host = workers.begin()
+    for name in ("x" * 5000, "nobody"):
+        assert await here(host).find(name) is None
+
+
+async def test_what_cannot_be_read_is_no_session(
+    workers: Workers, caplog: pytest.LogCaptureFixture
+):
+    host = workers.begin()
+    for value in (b"", b"nonsense", b'{"revision":7}'):
+        await workers.table.put("odd", value)
+        assert await status(host, "odd") == 404
+    assert "cannot be read" in caplog.text
+
+
+async def test_without_anyone_to_take_it_up_a_session_is_not_found(workers: Workers):
+    session = await workers.begin().greet(hello())
+    assert await Sessions(table=workers.table).find(session) is None
+
+
+async def test_a_table_that_fails_is_tried_again_in_the_next_round(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    asked = asyncio.Event()
+    table = MemoryStore().table("sessions")
+
+    async def fail(key: str) -> None:
+        asked.set()
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(table, "get", fail)
+    sessions = Sessions(idle=0.001, clock=lambda: 0.0, table=table)
+    session = sessions.prepare()
+    stream, end = session.stand()
+    stream.read(end, lambda: None)
+    await sessions.keep(session)
+    for _ in range(2):
+        await soon(asked.wait())
+        asked.clear()
+    assert "the disk is full" in caplog.text
+    sessions.close()
+
+
+async def test_idle_sessions_are_let_go_though_nobody_asks():
+    gone = asyncio.Event()
+    now = [0.0]
+    sessions = Sessions(idle=0.001, clock=lambda: now[0])
+    session = sessions.prepare()
+    session.session.on_close(gone.set)
+    await sessions.keep(session)
+    now[0] = 1
+    await soon(gone.wait())
+    assert len(sessions) == 0
+
+
+@asynccontextmanager
+async def settled() -> AsyncGenerator[Session]:
+    session = Session("x")
+    session.open(
+        InitializeParams(
+            protocol_version="2025-06-18",
+            capabilities=ClientCapabilities(roots={}),
+            client_info=Implementation(name="c", version="2"),
+        )
+    )
+    yield session
+
+
+async def test_what_is_written_is_read_as_it_was():
+    async with settled() as session:
+        assert room.read(room.write(session)) == Known(
+            "2025-06-18",
+            Implementation(name="c", version="2"),
+            ClientCapabilities(roots={}),
+        )
+        session.initialized()
+        session.set_level("error")
+        session.watched = frozenset({"b", "a"})
+        known = room.read(room.write(session))
+        assert known is not None
+        assert (known.ready, known.log_level, known.watched) == (True, "error", ("a", "b"))
