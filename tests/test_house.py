@@ -45,7 +45,7 @@ HOME: dict[str, str | tuple[str, ...]] = {
     "pydantic": "server/pydantic.py",
     "pydantic_core": "server/pydantic.py",
     "rich": "cli/",
-    "sqlite3": ("store/sqlite.py", "reference/"),
+    "sqlite3": ("store/sqlite_file.py", "reference/"),
     "uvicorn": "server/run.py",
     "uvloop": "server/run.py",
 }
@@ -286,7 +286,7 @@ def test_a_sound_house_has_no_fault():
             strays,
             "server/server.py",
             "import sqlite3",
-            "server/server.py imports sqlite3, which lives in store/sqlite.py and reference/",
+            "server/server.py imports sqlite3, which lives in store/sqlite_file.py and reference/",
         ),
         (
             strays,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from interlock.errors import ConfigError, NotConnected, StoreError
-from interlock.store import sqlite
+from interlock.store import sqlite, sqlite_file
 from interlock.store.sqlite import SqliteStore
 from interlock.testing.clock import Clock
 from interlock.testing.store import Ear
@@ -187,8 +187,8 @@ async def swept(store: SqliteStore) -> None:
 async def test_what_expired_leaves_the_file_a_batch_at_a_time(
     path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sqlite, "SWEEP", 0.0)
-    monkeypatch.setattr(sqlite, "BATCH", 10)
+    monkeypatch.setattr(sqlite_file, "SWEEP", 0.0)
+    monkeypatch.setattr(sqlite_file, "BATCH", 10)
     store = SqliteStore(path, clock=clock)
     await store.open()
     table, journal = store.table("t"), store.journal("j")
@@ -208,13 +208,13 @@ async def test_what_expired_leaves_the_file_a_batch_at_a_time(
 
 
 async def test_old_messages_leave_the_file(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sqlite, "SWEEP", 0.0)
+    monkeypatch.setattr(sqlite_file, "SWEEP", 0.0)
     store = SqliteStore(path)
     await store.open()
     await store.bus.publish("t", b"1")
     await swept(store)
     assert rows(path, "message") == 1
-    monkeypatch.setattr(sqlite, "FRESH", -1.0)
+    monkeypatch.setattr(sqlite_file, "FRESH", -1.0)
     await swept(store)
     assert rows(path, "message") == 0
     await store.close()
@@ -238,7 +238,7 @@ async def test_a_file_that_another_holds_is_waited_for_so_long_and_blocks_nobody
 async def test_a_file_that_another_does_not_let_go_of_is_a_store_error(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sqlite, "BUSY", 0.01)
+    monkeypatch.setattr(sqlite_file, "BUSY", 0.01)
     store = SqliteStore(path)
     await store.open()
     table = store.table("t")

@@ -10,66 +10,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from interlock.errors import ConfigError, NotConnected, StoreError
+from interlock.errors import NotConnected, StoreError
 from interlock.store.memory import Ears
 from interlock.store.ports import Entry, Hear, Record, Unsubscribe
+from interlock.store.sqlite_file import File
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-log: Final = logging.getLogger("interlock.store")
-
-BUSY: Final = 5.0
-"""Seconds to wait for another process that writes."""
 WAITING: Final = 10.0
 """Seconds that an operation may wait for those before it, until it is given up."""
 CROWD: Final = 10_000
 """How many operations may wait."""
-KNOWN: Final = 1
-"""The layout of the file, as `user_version`."""
-BATCH: Final = 500
-"""How many expired rows are deleted, and how many messages heard, in one go."""
-SWEEP: Final = 1.0
-"""Seconds between two sweeps, unless there was more to sweep than a batch."""
-FRESH: Final = 60.0
-"""Seconds for which a message stays in the file, for processes that were late to look."""
 SOON: Final = 0.005
 LATE: Final = 0.1
 """Seconds between two looks for other processes' messages: the first after one was heard, and what
 that grows to while none is. So much later than in the process itself a message may come."""
-
-_LAYOUT: Final = """
-create table kept (
-    version integer primary key autoincrement, space text not null, key text not null,
-    value blob not null, expires real, unique (space, key)
-);
-create index kept_expires on kept (expires) where expires is not null;
-create table stream (
-    id integer primary key, space text not null, name text not null,
-    last integer not null, expires real, unique (space, name)
-);
-create index stream_expires on stream (expires) where expires is not null;
-create table record (
-    stream integer not null, sequence integer not null, value blob not null,
-    primary key (stream, sequence)
-);
-create table message (
-    id integer primary key autoincrement, teller blob not null, topic text not null,
-    message blob not null, said real not null
-);
-"""
-# A row that is written again is deleted and inserted, so that its key, which only grows, is the
-# version of the value. Messages and versions must never get a number twice: hence autoincrement.
 
 
 class SqliteStore:
@@ -94,7 +58,7 @@ class SqliteStore:
         self._users += 1
         if self._worker is None:
             self._worker = _Worker(self.path, self._clock, self._bus.deliver)
-            self._opened = self._worker.submit(_File.open)
+            self._opened = self._worker.submit(File.open)
             # Read, even if everybody who waited for it has left.
             self._opened.add_done_callback(lambda it: it.cancelled() or it.exception())
         assert self._opened is not None
@@ -129,7 +93,7 @@ class SqliteStore:
         return self._worker
 
     async def run(
-        self, work: Callable[Concatenate[_File, P], T], *args: P.args, **named: P.kwargs
+        self, work: Callable[Concatenate[File, P], T], *args: P.args, **named: P.kwargs
     ) -> T:
         return await self.worker.submit(lambda file: work(file, *args, **named))
 
@@ -140,24 +104,24 @@ class _Table:
         self._space = space
 
     async def get(self, key: str) -> Entry | None:
-        return await self._store.run(_File.get, self._space, key)
+        return await self._store.run(File.get, self._space, key)
 
     async def put(
         self, key: str, value: bytes, *, ttl: float | None = None, version: int | None = None
     ) -> int | None:
-        return await self._store.run(_File.put, self._space, key, value, ttl, version)
+        return await self._store.run(File.put, self._space, key, value, ttl, version)
 
     async def touch(self, key: str, ttl: float | None) -> bool:
-        return await self._store.run(_File.touch, self._space, key, ttl)
+        return await self._store.run(File.touch, self._space, key, ttl)
 
     async def take(self, key: str) -> bytes | None:
-        return await self._store.run(_File.take, self._space, key)
+        return await self._store.run(File.take, self._space, key)
 
     async def keys(self, prefix: str = "", *, after: str = "", limit: int = 100) -> list[str]:
-        return await self._store.run(_File.keys, self._space, prefix, after, limit)
+        return await self._store.run(File.keys, self._space, prefix, after, limit)
 
     async def count(self, prefix: str = "") -> int:
-        return await self._store.run(_File.count, self._space, prefix)
+        return await self._store.run(File.count, self._space, prefix)
 
 
 class _Journal:
@@ -166,16 +130,16 @@ class _Journal:
         self._space = space
 
     async def append(self, stream: str, value: bytes, *, ttl: float | None = None) -> int:
-        return await self._store.run(_File.append, self._space, stream, value, ttl)
+        return await self._store.run(File.append, self._space, stream, value, ttl)
 
     async def read(self, stream: str, *, after: int = 0, limit: int = 1000) -> Sequence[Record]:
-        return await self._store.run(_File.read, self._space, stream, after, limit)
+        return await self._store.run(File.read, self._space, stream, after, limit)
 
     async def trim(self, stream: str, *, before: int) -> None:
-        await self._store.run(_File.trim, self._space, stream, before)
+        await self._store.run(File.trim, self._space, stream, before)
 
     async def drop(self, stream: str) -> None:
-        await self._store.run(_File.drop, self._space, stream)
+        await self._store.run(File.drop, self._space, stream)
 
 
 class _Bus:
@@ -200,12 +164,12 @@ class _Bus:
                 return
             self._listeners -= 1
             if self._listeners == 0:
-                await worker.submit(_File.ignore)
+                await worker.submit(File.ignore)
 
         ears.add(topic, _deaf, ear)
         try:
             # Heard from the step on in which the answer arrives: what comes right behind it counts.
-            await worker.submit(_File.listen, lambda: ears.add(topic, hear, ear))
+            await worker.submit(File.listen, lambda: ears.add(topic, hear, ear))
         except BaseException:
             await unsubscribe()
             raise
@@ -231,7 +195,7 @@ class _Job:
 
     def __init__(
         self,
-        work: Callable[[_File], Any],
+        work: Callable[[File], Any],
         then: Callable[[], None] | None,
         future: asyncio.Future[Any],
     ) -> None:
@@ -260,7 +224,7 @@ class _Worker:
         threading.Thread(target=self._work, name="interlock-store", daemon=True).start()
 
     def submit(
-        self, work: Callable[[_File], T], then: Callable[[], None] | None = None
+        self, work: Callable[[File], T], then: Callable[[], None] | None = None
     ) -> asyncio.Future[T]:
         """Have *work* done, and *then* called in the loop before anything else is heard."""
         if self._jobs.qsize() >= CROWD:
@@ -275,7 +239,7 @@ class _Worker:
         await asyncio.shield(self._gone)
 
     def _work(self) -> None:
-        file = _File(self._path, self._clock)
+        file = File(self._path, self._clock)
         pause, next_look = SOON, 0.0
         while True:
             left = max(0.0, next_look - time.monotonic()) if file.listening else None
@@ -296,7 +260,7 @@ class _Worker:
         file.close()
         self._tell(_settle, self._gone, None, None, None)
 
-    def _do(self, file: _File, job: _Job) -> None:
+    def _do(self, file: File, job: _Job) -> None:
         value: Any = None
         error: BaseException | None = None
         if job.future.cancelled():
@@ -305,10 +269,7 @@ class _Worker:
             error = StoreError(f"{self._path} is too slow: {WAITING:g} seconds were not enough")
         else:
             try:
-                value = job.work(file)
-            except sqlite3.Error as raised:
-                error = StoreError(f"{self._path}: {raised}")
-                error.__cause__ = raised
+                value = file.do(job.work)
             except Exception as raised:
                 # The top of a thread: what is wrong is its caller's to hear.
                 error = raised
@@ -316,7 +277,7 @@ class _Worker:
             self._look(file)
         self._tell(_settle, job.future, value, error, job.then)
 
-    def _look(self, file: _File) -> bool:
+    def _look(self, file: File) -> bool:
         """Hear what other processes said; whether there was something."""
         messages = file.look()
         if messages:
@@ -342,308 +303,3 @@ def _settle(
     if then is not None:
         then()
     future.set_result(value)
-
-
-class _File:
-    """What is done in the thread: the SQL."""
-
-    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
-        self.listening = False
-        self._path = path
-        self._clock = clock
-        self._teller = os.urandom(8)
-        self._connection: sqlite3.Connection | None = None
-        self._heard = 0
-        self._state: int | None = None
-        self._next_sweep = 0.0
-
-    def open(self) -> None:
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Made here, since SQLite makes files that others can read; what it puts beside this
-            # one gets the same mode. Never opened if it exists: closing it again would drop the
-            # locks that another connection of this process has on it.
-            with contextlib.suppress(FileExistsError):
-                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            self._connection = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None)
-            self._prepare()
-        except OSError as error:
-            raise ConfigError(
-                f"{self._path} cannot be used as a store: {error.strerror or error}"
-            ) from None
-        except sqlite3.Error as error:
-            self.close()
-            if _busy(error):
-                raise
-            raise ConfigError(f"{self._path} cannot be used as a store: {error}") from None
-        except ConfigError:
-            self.close()
-            raise
-
-    def _prepare(self) -> None:
-        db, until = self._db, time.monotonic() + BUSY
-        while True:
-            try:
-                db.execute("pragma journal_mode = wal").fetchone()
-                break
-            except sqlite3.OperationalError as error:
-                # Waits for nobody: of several who open a new file at once, one comes through.
-                if not _busy(error) or time.monotonic() > until:
-                    raise
-                time.sleep(SOON)
-        db.execute("pragma synchronous = normal")
-        with self._writing():
-            [layout] = db.execute("pragma user_version").fetchone()
-            [tables] = db.execute("select count(*) from sqlite_master").fetchone()
-            if layout > KNOWN:
-                raise ConfigError(
-                    f"{self._path} was written by a newer version (layout {layout}, this one "
-                    f"knows {KNOWN}): update this program, or name another file"
-                )
-            if layout == 0:
-                if tables:
-                    raise ConfigError(
-                        f"{self._path} is the database of something else: name another file"
-                    )
-                for statement in _LAYOUT.split(";"):
-                    db.execute(statement)
-                db.execute(f"pragma user_version = {KNOWN}")
-
-    def close(self) -> None:
-        self.listening = False
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    @property
-    def _db(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise StoreError(f"{self._path} could not be opened")
-        return self._connection
-
-    @contextlib.contextmanager
-    def _writing(self) -> Generator[None]:
-        """One transaction, which nobody else writes during."""
-        self._db.execute("begin immediate")
-        try:
-            yield
-            self._db.execute("commit")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("rollback")
-            raise
-
-    # The table.
-
-    def get(self, space: str, key: str) -> Entry | None:
-        row = self._db.execute(
-            "select value, version from kept where space = ? and key = ?"
-            " and (expires is null or expires > ?)",
-            (space, key, self._clock()),
-        ).fetchone()
-        return Entry(*row) if row is not None else None
-
-    def put(
-        self, space: str, key: str, value: bytes, ttl: float | None, version: int | None
-    ) -> int | None:
-        with self._writing():
-            now = self._clock()
-            old, lives = self._version(space, key, now)
-            if version is not None and version != (old if lives else 0):
-                return None
-            self._db.execute("delete from kept where version = ?", (old,))
-            return self._db.execute(
-                "insert into kept (space, key, value, expires) values (?, ?, ?, ?)",
-                (space, key, value, _end(now, ttl)),
-            ).lastrowid
-
-    def touch(self, space: str, key: str, ttl: float | None) -> bool:
-        now = self._clock()
-        done = self._db.execute(
-            "update kept set expires = ? where space = ? and key = ?"
-            " and (expires is null or expires > ?)",
-            (_end(now, ttl), space, key, now),
-        )
-        return done.rowcount > 0
-
-    def take(self, space: str, key: str) -> bytes | None:
-        with self._writing():
-            version, lives = self._version(space, key, self._clock())
-            row = self._db.execute("select value from kept where version = ?", (version,))
-            value: bytes | None = next((value for (value,) in row), None)
-            self._db.execute("delete from kept where version = ?", (version,))
-            return value if lives else None
-
-    def keys(self, space: str, prefix: str, after: str, limit: int) -> list[str]:
-        rows = self._db.execute(
-            "select key from kept where space = ? and key >= ? and key < ? and key > ?"
-            " and (expires is null or expires > ?) order by key limit ?",
-            (space, prefix, _behind(prefix), after, self._clock(), limit),
-        )
-        return [key for (key,) in rows]
-
-    def count(self, space: str, prefix: str) -> int:
-        [number] = self._db.execute(
-            "select count(*) from kept where space = ? and key >= ? and key < ?"
-            " and (expires is null or expires > ?)",
-            (space, prefix, _behind(prefix), self._clock()),
-        ).fetchone()
-        return number
-
-    def _version(self, space: str, key: str, now: float) -> tuple[int, bool]:
-        """Of the value under a key, and whether it still counts; 0 if there is none."""
-        row = self._db.execute(
-            "select version, expires from kept where space = ? and key = ?", (space, key)
-        ).fetchone()
-        if row is None:
-            return 0, False
-        version, expires = row
-        return version, expires is None or expires > now
-
-    # The journal.
-
-    def append(self, space: str, stream: str, value: bytes, ttl: float | None) -> int:
-        with self._writing():
-            now = self._clock()
-            row = self._db.execute(
-                "select id, last, expires from stream where space = ? and name = ?", (space, stream)
-            ).fetchone()
-            if row is not None and row[2] is not None and row[2] <= now:
-                self._forget(row[0])
-                row = None
-            if row is None:
-                last = 1
-                number = self._db.execute(
-                    "insert into stream (space, name, last, expires) values (?, ?, 1, ?)",
-                    (space, stream, _end(now, ttl)),
-                ).lastrowid
-            else:
-                number, last = row[0], row[1] + 1
-                self._db.execute(
-                    "update stream set last = ?, expires = ? where id = ?",
-                    (last, _end(now, ttl), number),
-                )
-            self._db.execute("insert into record values (?, ?, ?)", (number, last, value))
-            return last
-
-    def read(self, space: str, stream: str, after: int, limit: int) -> list[Record]:
-        rows = self._db.execute(
-            "select sequence, value from record join stream on stream.id = record.stream"
-            " where space = ? and name = ? and (expires is null or expires > ?)"
-            " and sequence > ? order by sequence limit ?",
-            (space, stream, self._clock(), after, limit),
-        )
-        return [Record(*row) for row in rows]
-
-    def trim(self, space: str, stream: str, before: int) -> None:
-        self._db.execute(
-            "delete from record where sequence < ? and stream ="
-            " (select id from stream where space = ? and name = ?)",
-            (before, space, stream),
-        )
-
-    def drop(self, space: str, stream: str) -> None:
-        with self._writing():
-            rows = self._db.execute(
-                "select id from stream where space = ? and name = ?", (space, stream)
-            )
-            for (number,) in rows.fetchall():
-                self._forget(number)
-
-    def _forget(self, number: int) -> None:
-        self._db.execute("delete from record where stream = ?", (number,))
-        self._db.execute("delete from stream where id = ?", (number,))
-
-    # The bus.
-
-    def tell(self, topic: str, message: bytes) -> None:
-        self._db.execute(
-            "insert into message (teller, topic, message, said) values (?, ?, ?, ?)",
-            (self._teller, topic, message, time.time()),
-        )
-
-    def listen(self) -> None:
-        if not self.listening:
-            self.listening = True
-            self._state = None
-            [self._heard] = self._db.execute("select ifnull(max(id), 0) from message").fetchone()
-
-    def ignore(self) -> None:
-        self.listening = False
-
-    def look(self) -> list[tuple[str, bytes]]:
-        """What other connections said since the last time; nothing if it cannot be read now."""
-        if not self.listening:
-            return []
-        try:
-            # Changes if somebody else has written; asking costs next to nothing.
-            [state] = self._db.execute("pragma data_version").fetchone()
-            if state == self._state:
-                return []
-            rows = self._db.execute(
-                "select id, teller, topic, message from message where id > ? order by id limit ?",
-                (self._heard, BATCH),
-            ).fetchall()
-        except sqlite3.Error as error:
-            log.warning("%s: other processes are not heard: %s", self._path, error)
-            return []
-        self._state = state if len(rows) < BATCH else None
-        if rows:
-            self._heard = rows[-1][0]
-        return [(topic, message) for _, teller, topic, message in rows if teller != self._teller]
-
-    def sweep(self) -> None:
-        """Delete a batch of what is over, if it is time to."""
-        if self._connection is None or time.monotonic() < self._next_sweep:
-            return
-        self._next_sweep = time.monotonic() + SWEEP
-        now, old = self._clock(), time.time() - FRESH
-        try:
-            versions = self._db.execute(
-                "select version from kept where expires <= ? limit ?", (now, BATCH)
-            ).fetchall()
-            streams = self._db.execute(
-                "select id from stream where expires <= ? limit ?", (now, BATCH // 10)
-            ).fetchall()
-            messages = self._db.execute(
-                "select id from (select id, said from message order by id limit ?) where said <= ?",
-                (BATCH, old),
-            ).fetchall()
-            if not (versions or streams or messages):
-                return
-            with self._writing():
-                # Looked at again: another process may have given it more time meanwhile.
-                still = "select id from stream where id = ? and expires <= ?"
-                for (number,) in streams:
-                    if self._db.execute(still, (number, now)).fetchone() is not None:
-                        self._forget(number)
-                self._db.executemany(
-                    "delete from kept where version = ? and expires <= ?",
-                    [(version, now) for (version,) in versions],
-                )
-                self._db.executemany("delete from message where id = ?", messages)
-        except sqlite3.Error as error:
-            log.warning("%s: what is over is kept until later: %s", self._path, error)
-        else:
-            if BATCH in (len(versions), len(messages)):
-                self._next_sweep = 0.0
-
-
-def _end(now: float, ttl: float | None) -> float | None:
-    return None if ttl is None else now + ttl
-
-
-def _busy(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-    )
-
-
-def _behind(prefix: str) -> str | bytes:
-    """What sorts right behind all strings that begin with *prefix*, as SQLite sorts."""
-    rest = prefix.rstrip("\U0010ffff")
-    if not rest:
-        return b""  # A blob: behind every text.
-    last = ord(rest[-1]) + 1
-    return rest[:-1] + chr(0xE000 if last == 0xD800 else last)
