@@ -444,7 +444,7 @@ async def test_what_is_deprecated_says_so_to_its_user_and_never_for_a_legacy_cli
 
     @server.tool
     async def use(ctx: Context) -> None:
-        await ctx.log("error", "x")
+        await ctx.error("x")
         await ctx.roots()
         await ctx.sample("hi", max_tokens=1)
 

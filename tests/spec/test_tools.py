@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from msgspec import Meta
 from tests.peers import Json
 from tests.spec.asking import LISTS, call, listed, offered, server_info, watch
 from tests.spec.marking import requirement
-from tests.spec.scripts import Script, meet
+from tests.spec.scripts import LISTED, Script, meet
 from tests.spec.ways import Way
 
 from interlock import Server, ToolError
@@ -502,3 +503,42 @@ async def test_everything_that_has_a_name_may_have_icons(way: Way):
         ]
         * 5
     )
+
+
+@requirement("IC-03")
+@pytest.mark.parametrize(
+    "src",
+    ["javascript:alert(1)", "file:///etc/passwd", "ftp://a/b", "ws://a", "vscode://x", "a.png", ""],
+)
+def test_an_icon_leads_to_the_web_or_holds_its_own_data(src: str):
+    """Who shows icons takes https and data URIs only, and does not trust what they lead to.
+
+    https://github.com/modelcontextprotocol/modelcontextprotocol/blob/main/docs/specification/2026-07-28/basic/index.mdx
+    """
+    with pytest.raises(RegistrationError):
+        Server("s", icons=[Icon(src=src)])
+    with pytest.raises(RegistrationError):
+        Server("s").tool(name="t", icons=[Icon(src=src)])(lambda: None)
+
+
+@requirement("IC-03")
+async def test_a_client_fetches_no_icon_by_itself(way: Way):
+    """Who shows icons takes https and data URIs only, and does not trust what they lead to.
+
+    https://github.com/modelcontextprotocol/modelcontextprotocol/blob/main/docs/specification/2026-07-28/basic/index.mdx
+    """
+    visits: list[str] = []
+
+    async def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visits.append("someone")
+        writer.close()
+
+    page = await asyncio.start_server(visited, "127.0.0.1", 0)
+    src = f"http://127.0.0.1:{page.sockets[0].getsockname()[1]}/icon.png"
+    tools = {"tools": [{**LISTED, "icons": [{"src": src}]}]}
+    async with meet(way, Script(way.revision, {"tools/list": tools})) as client:
+        (tool,) = await client.list_tools()
+        await client.call_tool(tool.name)
+    page.close()
+    assert tool.icons == [Icon(src=src)]
+    assert visits == []

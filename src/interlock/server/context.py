@@ -407,8 +407,12 @@ def check_messages(messages: Sequence[SamplingMessage]) -> None:
 
 def _deprecated(what: str, instead: str) -> None:
     """Say so, once for each place that uses it: clients of older revisions go on needing it."""
+    # `ctx.info` is a step further away from the handler than `ctx.log`.
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename == __file__:
+        level, frame = level + 1, frame.f_back
     warnings.warn(
         f"{what} deprecated since MCP 2026-07-28, and will be gone in a year or more: {instead}",
         DeprecationWarning,
-        stacklevel=3,
+        stacklevel=level,
     )
