@@ -21,7 +21,9 @@ def schema(revision: str) -> dict[str, Any]:
     whole = json.loads((HERE / f"{revision}.json").read_text())
     _mend(definitions(whole))
     if revision == "2026-07-28":
-        _extend(definitions(whole), definitions(json.loads((HERE / "tasks.json").read_text())))
+        for extension in ("tasks", "skills"):
+            file = HERE / f"{extension}.json"
+            _extend(definitions(whole), definitions(json.loads(file.read_text())))
     return whole
 
 

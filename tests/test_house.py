@@ -48,6 +48,7 @@ HOME: dict[str, str | tuple[str, ...]] = {
     "sqlite3": ("store/sqlite_file.py", "reference/"),
     "uvicorn": "server/run.py",
     "uvloop": "server/run.py",
+    "yaml": "wire/frontmatter.py",
 }
 """The one room, or folder, of each dependency; msgspec is everywhere.
 

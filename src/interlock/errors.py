@@ -17,6 +17,7 @@
        │  └─ ServerExited      it was a child process; carries its exit code and last stderr
        ├─ HttpError            it answered with an HTTP error and no JSON-RPC one
        ├─ InvalidMessage       it sent something that is not MCP
+       ├─ Unverified           it sent something else than it had announced
        ├─ TaskCancelled        it, or somebody else, ended a task of ours
        └─ TimedOut             it did not answer in time
 
@@ -173,6 +174,10 @@ class InvalidMessage(PeerError):
 
 class TaskCancelled(PeerError):
     """A task was cancelled, by whoever may, before it came to anything."""
+
+
+class Unverified(PeerError):
+    """What came is not what its announcement says, or was not announced; it must not be used."""
 
 
 class TimedOut(PeerError):

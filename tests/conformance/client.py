@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from interlock import Client, RpcError
-from interlock.errors import PeerError
+from interlock.client.skills import Skills
+from interlock.errors import PeerError, Unverified
 from interlock.wire.completion import PromptReference
 from interlock.wire.content import Text
 from interlock.wire.inputs import (
@@ -123,6 +124,25 @@ async def echo_schema() -> None:
         await client.call_tool("json_schema_echo", {"schema": schema})
 
 
+async def list_skills() -> None:
+    async with connected() as client:
+        assert await Skills(client).list()
+
+
+async def act_on_skills() -> None:
+    """Load each skill and read all of it, as a host does whose user agreed to each."""
+    async with connected() as client:
+        skills = Skills(client)
+        for skill in await skills.list():
+            try:
+                loaded = await skills.load(skill)
+                for file in skill.resources:
+                    assert not isinstance(file, str)
+                    await loaded.read(file.uri)
+            except Unverified as error:
+                print(f"left alone: {error}", file=sys.stderr)
+
+
 async def call_first_tool() -> None:
     """What the scenarios about authorization want, once they let a client in."""
     async with connected() as client:
@@ -147,6 +167,10 @@ SCENARIOS: dict[str, Callable[[], Awaitable[None]]] = {
     "json-schema-ref-no-deref": list_tools,
     "request-metadata": declare_everything,
     "sep-2322-client-request-state": answer_and_retry,
+    "sep-2640-client-no-prefetch": list_skills,
+    "sep-2640-client-verify-digest": act_on_skills,
+    "sep-2640-client-verify-frontmatter": act_on_skills,
+    "sep-2640-client-verify-size": act_on_skills,
     "sse-retry": call_reconnecting,
     "tools_call": call_add,
 }

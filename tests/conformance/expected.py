@@ -134,6 +134,11 @@ SUCCESSES: dict[str, dict[str, int]] = {
         "server-stateless": 30,
         "tools-list": 4,
     },
+    "server-skills-2026-07-28": {
+        "sep-2640-skills-directory": 7,
+        "sep-2640-skills-enumeration": 32,
+        "sep-2640-skills-manifest": 6,
+    },
     "server-all-2025-03-26": {"server-session-lifecycle": 3},
     "server-all-2025-06-18": {**OLDER, "tools-list": 2},
     "server-all-2025-11-25": LEGACY,
@@ -167,12 +172,20 @@ SUCCESSES: dict[str, dict[str, int]] = {
         "sep-2322-client-request-state": 5,
         "tools_call": 2,
     },
+    "client-skills-2026-07-28": {
+        "sep-2640-client-no-prefetch": 1,
+        "sep-2640-client-verify-digest": 1,
+        "sep-2640-client-verify-frontmatter": 1,
+        "sep-2640-client-verify-size": 1,
+    },
 }
 
 NO_AUTH = "the client has no authorization yet"
 
 NOT_YET: dict[str, dict[str, str]] = {
     "server-2025-11-25": {},
+    "server-skills-2026-07-28": {},
+    "client-skills-2026-07-28": {},
     "server-all-2025-03-26": {},
     "server-all-2025-06-18": {},
     "server-all-2025-11-25": {},

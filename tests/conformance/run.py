@@ -48,10 +48,14 @@ class Leg:
     revision: str
     whole: bool = False
     """Every scenario that can be driven at this revision, rather than those it requires."""
+    extension: str = ""
+    """Rather the scenarios of this extension, which no set of the suite's has: one by one those
+    that are expected."""
 
     @property
     def name(self) -> str:
-        return f"{self.side}-{'all-' if self.whole else ''}{self.revision}"
+        which = f"{self.extension}-" if self.extension else "all-" if self.whole else ""
+        return f"{self.side}-{which}{self.revision}"
 
 
 LEGS = {
@@ -62,8 +66,10 @@ LEGS = {
         Leg("server", "2025-03-26", whole=True),
         Leg("server", "2025-06-18", whole=True),
         Leg("server", "2025-11-25", whole=True),
+        Leg("server", "2026-07-28", extension="skills"),
         Leg("client", "2025-11-25"),
         Leg("client", "2026-07-28"),
+        Leg("client", "2026-07-28", extension="skills"),
     )
 }
 
@@ -120,17 +126,29 @@ def run_leg(leg: Leg, only: str | None, *, verbose: bool) -> dict[str, Scenario]
     shutil.rmtree(folder, ignore_errors=True)
     if leg.side == "server":
         with fixture_server() as url:
-            return suite(leg, only, folder, ["--url", url], verbose=verbose)
+            return scenarios(leg, only, folder, ["--url", url], verbose=verbose)
     command = (
         f"{os.path.relpath(sys.executable, PROJECT)} {(HERE / 'client.py').relative_to(PROJECT)}"
     )
     arguments = ["--command", command, "--timeout", PATIENCE_MS]
-    found = suite(leg, only, folder, arguments, verbose=verbose)
+    found = scenarios(leg, only, folder, arguments, verbose=verbose)
     for name, due in SUCCESSES[leg.name].items() if only is None else ():
         failed = name in found and name not in NOT_YET[leg.name] and not found[name].passed(due)
         if failed:
             alone = folder / "alone" / name
             found |= suite(leg, name, alone, arguments, verbose=verbose)
+    return found
+
+
+def scenarios(
+    leg: Leg, only: str | None, folder: Path, arguments: list[str], *, verbose: bool
+) -> dict[str, Scenario]:
+    """Run what a leg consists of: a set of the suite's, or each of an extension's by its name."""
+    if not leg.extension or only is not None:
+        return suite(leg, only, folder, arguments, verbose=verbose)
+    found: dict[str, Scenario] = {}
+    for name in SUCCESSES[leg.name]:
+        found |= suite(leg, name, folder / name, arguments, verbose=verbose)
     return found
 
 

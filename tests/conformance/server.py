@@ -11,6 +11,7 @@ import asyncio
 import base64
 import hmac
 import secrets
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -51,6 +52,8 @@ server = Server(
     instructions="Fixtures of the conformance suite; of no use to anyone else.",
     cache=CacheHints(ttl_ms=60_000, scope="public"),
 )
+
+server.skills(Path(__file__).parent / "skills")
 
 
 # Tools that answer. The first one listed takes no argument: the suite calls it with none.

@@ -63,6 +63,8 @@ def test_what_modern_clients_may_keep_is_what_the_spec_lists():
         "resources/list",
         "resources/templates/list",
         "resources/read",
+        "skills/list",
+        "skills/get",
     }
     assert {row.name for row in ROWS if row.may_ask} == {
         "tools/call",

@@ -25,7 +25,9 @@ R = TypeVar("R")
 
 log: Final = logging.getLogger("interlock.client")
 
-_OPAQUE: Final = frozenset({"inputSchema", "outputSchema", "structuredContent", "_meta"})
+_OPAQUE: Final = frozenset(
+    {"inputSchema", "outputSchema", "structuredContent", "frontmatter", "_meta"}
+)
 """Members whose nulls mean something to whoever wrote them."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -46,6 +47,7 @@ from interlock.wire.methods import DISCOVER, INITIALIZE, LISTEN, PING
 from interlock.wire.notices import Kind
 from interlock.wire.prompts import Prompt
 from interlock.wire.resources import Resource, ResourceTemplate
+from interlock.wire.skills import EXTENSION as SKILLS
 from interlock.wire.tasks import EXTENSION
 from interlock.wire.tools import ToolAnnotations
 from interlock.wire.versions import MODERN, V2025_11_25
@@ -130,6 +132,9 @@ class Server:
                 **options,
             )
 
+        self._new_shelf = shelf
+        self._offer_skills: Callable[[Path, str], None] | None = None
+        self._extensions: dict[str, dict[str, Any]] = {}
         self.tools = Tools(
             shelf("tools", "tool", "tools", shown=shown),
             self._context,
@@ -306,6 +311,27 @@ class Server:
 
         return register
 
+    def skills(
+        self, folder: str | Path, *, prefix: str = "", cache: CacheHints | None = None
+    ) -> None:
+        """Offer the skills in a folder: each directory with a SKILL.md, at any depth, or itself.
+
+        Their files are resources under `skill://`, after *prefix* ("acme/billing") if there is one.
+        Links and hidden files are not part of a skill. What changes on disk is noticed. *cache* is
+        how long what the files hold may be kept, and counts for all folders; the first call says it.
+        Raises `RegistrationError` for a skill that hosts would not take, and says why.
+        """
+        # YAML is a library of its own, for those who have skills.
+        from interlock.server.skills import SETTINGS, Skills
+
+        if self._offer_skills is None:
+            shelf = self._new_shelf("skills", "skill", "resources")
+            skills = Skills(shelf, self.resources, self._threads, cache)
+            self._routes |= skills.routes
+            self._extensions[SKILLS] = SETTINGS
+            self._offer_skills = skills.offer
+        self._offer_skills(Path(folder), prefix)
+
     def remove_tool(self, name: str) -> None:
         """Stop offering a tool; calls that run go on. Raises `KeyError` if there is none."""
         self.tools.shelf.remove(name)
@@ -372,8 +398,11 @@ class Server:
             prompts=ListCapability(list_changed=True) if "prompts" in offers else None,
             completions={} if len(self.completions) else None,
             logging={},
-            extensions={EXTENSION: {}} if self._has_tasks() else None,
+            extensions=self._declared() or None,
         )
+
+    def _declared(self) -> dict[str, dict[str, Any]]:
+        return {**self._extensions, **({EXTENSION: {}} if self._has_tasks() else {})}
 
     def _has_tasks(self) -> bool:
         return any(tool.task is not None for tool in self.tools.shelf)
@@ -397,15 +426,15 @@ class Server:
     def _legacy_capabilities(self, call: Call) -> ServerCapabilities:
         """The same as a legacy client knows them: tasks as an experiment of one revision."""
         capabilities = self.capabilities
-        if not self._has_tasks():
+        if capabilities.extensions is None:
             return capabilities
         others = {
             name: settings
-            for name, settings in (capabilities.extensions or {}).items()
-            if name != EXTENSION
+            for name, settings in capabilities.extensions.items()
+            if name not in (EXTENSION, SKILLS)  # which have methods that legacy revisions lack
         }
         tasks = None
-        if call.envelope.revision == V2025_11_25:
+        if self._has_tasks() and call.envelope.revision == V2025_11_25:
             tasks = self.tasks.capability(call)
         return msgspec.structs.replace(capabilities, extensions=others or None, tasks=tasks)
 

@@ -19,6 +19,7 @@ from interlock.wire import (
     notices,
     prompts,
     resources,
+    skills,
     tasks,
     tools,
 )
@@ -123,6 +124,15 @@ ROWS: Final = (
     ),
     _row(tasks.RESULT, tasks.TaskParams, tasks.GetTaskPayloadResult, since=_D, last=_D),
     _row(tasks.LIST, meta.PagedParams, tasks.ListTasksResult, since=_D, last=_D),
+    # The extension io.modelcontextprotocol/skills.
+    _row(skills.LIST, meta.PagedParams, skills.ListSkillsResult, since=_E, cacheable=True),
+    _row(skills.GET, skills.GetSkillParams, skills.GetSkillResult, since=_E, cacheable=True),
+    _row(
+        skills.READ_DIRECTORY,
+        skills.ReadResourceDirectoryParams,
+        skills.ReadResourceDirectoryResult,
+        since=_E,
+    ),
     _row(
         "sampling/createMessage",
         inputs.CreateMessageParams,
