@@ -45,7 +45,9 @@ EARLY: Final = frozenset({"initialize", "ping"})
 `initialized` to be sent, but hosts exist that do not, and nothing is lost by answering."""
 
 
+# Shared, because most sessions are idle and there may be many.
 _UNSETTLED: Final = Envelope(LATEST_LEGACY)
+_NOTHING: Final[frozenset[str]] = frozenset()
 
 
 class Session:
@@ -63,7 +65,7 @@ class Session:
         self.standing = standing
         self.state = State.NEW
         self.envelope = _UNSETTLED
-        self.watched: frozenset[str] = frozenset()
+        self.watched = _NOTHING
         self._leaving: list[Callable[[], None]] = []
 
     def open(self, params: InitializeParams) -> None:

@@ -175,9 +175,9 @@ class Subscriptions:
         """Tell a legacy *session* of changes until it closes."""
         self._loop = asyncio.get_running_loop()
         key = id(session)
-        ear = self._sessions[key] = _Ear(
-            session.standing, frozenset(self._offered()), frozenset()
-        )
+        kinds = frozenset(self._offered())
+        ear = _Ear(session.standing, _SHARED.get(kinds, kinds), session.watched)
+        self._sessions[key] = ear
 
         def leave() -> None:
             self._sessions.pop(key, None)
@@ -384,3 +384,4 @@ _SETS: Final[dict[tuple[bool, ...], frozenset[Kind]]] = {
     wanted: frozenset(kind for kind, each in zip(KINDS, wanted, strict=True) if each)
     for wanted in itertools.product((False, True), repeat=3)
 }
+_SHARED: Final = {kinds: kinds for kinds in _SETS.values()}
