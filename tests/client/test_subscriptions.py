@@ -11,6 +11,7 @@ from tests.scripted import Peer, discovery
 
 from interlock import Client, RpcError
 from interlock.client import subscriptions
+from interlock.errors import ConnectionLost
 from interlock.wire.meta import SUBSCRIPTION_ID
 
 
@@ -33,7 +34,8 @@ class Listened(Peer):
         peer.listens.append(message)
         peer.arrived.put_nowait(message)
         if peer.acknowledges:
-            peer.say("subscriptions/acknowledged", message, notifications={})
+            wanted = message["params"]["notifications"]
+            peer.say("subscriptions/acknowledged", message, notifications=wanted)
 
     @staticmethod
     async def _cancelled(peer: Peer, message: Json) -> None:
@@ -140,3 +142,27 @@ async def test_a_server_that_does_not_acknowledge_is_not_waited_for_long(
     async with Client(peer.open, on_change=heard.put_nowait):
         peer.say("tools/list_changed", peer.listens[-1])
         assert await soon(heard.get()) == "tools"
+
+
+async def test_wishes_made_at_once_are_all_heard_one_after_the_other():
+    peer = Listened()
+    uris = [f"note://{number}" for number in range(5)]
+    async with Client(peer.open, revision="modern", timeout=10) as client:
+        await soon(asyncio.gather(*(client.subscribe(uri) for uri in uris)))
+        wanted = peer.listens[-1]["params"]["notifications"]
+        assert wanted["resourceSubscriptions"] == uris
+        await soon(asyncio.gather(*(client.unsubscribe(uri) for uri in uris[1:])))
+        wanted = peer.listens[-1]["params"]["notifications"]
+        assert wanted["resourceSubscriptions"] == uris[:1]
+
+
+async def test_whoever_subscribes_while_the_client_is_closed_is_told_so():
+    peer = Listened()
+    peer.acknowledges = False
+    client = Client(peer.open, revision="modern", timeout=10)
+    await client.connect()
+    subscribing = asyncio.create_task(client.subscribe("note://1"))
+    await soon(peer.arrived.get())
+    await client.close()
+    with pytest.raises(ConnectionLost):
+        await soon(subscribing)

@@ -20,9 +20,11 @@ from interlock.protocol.exchange import (
     Reply,
     Send,
     Spoilt,
+    Told,
 )
 from interlock.protocol.session import Session, State
 from interlock.wire.jsonrpc import failure, notification, request, success
+from interlock.wire.meta import SUBSCRIPTION_ID
 from interlock.wire.methods import TO_CLIENT, TO_SERVER
 
 
@@ -328,3 +330,18 @@ def test_a_client_takes_an_array_of_a_server_that_may_send_one():
     event = exchange.receive(array(reply(1, {}), ask("ping", "q"), say("notifications/x"), b"{}"))
     assert type(event) is Batch
     assert [type(each) for each in event.events] == [Reply, Call, Notice, Noise]
+
+
+@pytest.mark.parametrize("number", [1, "1"])
+def test_a_notification_of_a_subscription_goes_to_the_call_that_it_names(number: Any):
+    """2026-07-28 § stdio: several subscriptions on one pipe are told apart by their id."""
+    exchange = client()
+    exchange.waiting = {1: "one", "1": "other"}
+    told = exchange.receive(say("notifications/x", {"_meta": {SUBSCRIPTION_ID: number}}))
+    assert type(told) is Told
+    assert (told.waiting, told.method) == (exchange.waiting[number], "notifications/x")
+    lost = exchange.receive(say("notifications/x", {"_meta": {SUBSCRIPTION_ID: 2}}))
+    assert type(lost) is Noise
+    for meta in ({}, {SUBSCRIPTION_ID: None}, {SUBSCRIPTION_ID: 0.5}, 3):
+        assert type(exchange.receive(say("notifications/x", {"_meta": meta}))) is Notice
+    assert type(greeted_client().receive(say("n", {"_meta": {SUBSCRIPTION_ID: 1}}))) is Notice

@@ -14,7 +14,7 @@ from interlock.protocol.rounds import QUESTIONS, ROUNDS, asks, rounds
 from interlock.protocol.session import Envelope
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import encode
-from interlock.wire.meta import RawResult
+from interlock.wire.meta import PagedParams, RawResult
 from interlock.wire.methods import BY_NAME
 from interlock.wire.tools import CallToolParams
 from interlock.wire.versions import LATEST_MODERN
@@ -53,7 +53,7 @@ async def yes(method: str, params: Raw, key: str) -> Raw:
     return Raw(encode({"asked": [method, key]}))
 
 
-WHERE = {"where": {"method": "roots/list", "params": {}}}
+WHERE: dict[str, Any] = {"where": {"method": "roots/list", "params": {}}}
 
 
 async def test_the_call_is_made_again_with_the_answers_under_their_keys():
@@ -115,6 +115,14 @@ async def test_questions_that_never_end_are_given_up():
 async def test_questions_nobody_can_answer_are_the_peers_mistake(first: RawResult, why: str):
     with pytest.raises(InvalidMessage, match=why):
         await rounds(Peer().handle, a_call(), first, yes)
+
+
+async def test_a_method_that_may_not_ask_is_not_answered():
+    peer = Peer(DONE)
+    call = Call(BY_NAME["tools/list"], PagedParams(), Envelope(LATEST_MODERN))
+    with pytest.raises(InvalidMessage, match="tools/list was answered with a question"):
+        await rounds(peer.handle, call, asking(WHERE), yes)
+    assert peer.calls == []
 
 
 async def test_whoever_refuses_to_answer_ends_the_call():

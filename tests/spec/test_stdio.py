@@ -26,6 +26,7 @@ from interlock.gateway.gateway import Gateway
 from interlock.transport.duplex import serve
 from interlock.transport.memory import pair
 from interlock.transport.stdio import Claimed, StdioChannel
+from interlock.wire.meta import SUBSCRIPTION_ID
 
 BUSY = Path(__file__).parent.parent / "gateway" / "servers" / "busy.py"
 NOISY = """
@@ -141,6 +142,31 @@ async def test_a_client_writes_messages_only_and_takes_stderr_for_a_log(way: Way
     assert lines[0] == "ERROR: all is well"
     heard = [json.loads(literal_eval(line.removeprefix("heard "))) for line in lines[1:]]
     assert heard[-1]["params"]["arguments"] == {"text": "one\ntwo\u2028 ü"}
+
+
+@requirement("SD-04", over=[STDIO])
+async def test_a_client_tells_subscriptions_apart_by_their_id(way: Way):
+    """The client tells subscriptions on one pipe apart by their id.
+
+    https://github.com/modelcontextprotocol/modelcontextprotocol/blob/main/docs/specification/2026-07-28/basic/transports/stdio.mdx
+    """
+    updates: asyncio.Queue[str] = asyncio.Queue()
+
+    async def listened(asked: Asked) -> None:
+        named = {SUBSCRIPTION_ID: asked.id}
+        notice = "notifications/subscriptions/acknowledged"
+        await asked.say(notice, {"_meta": named, "notifications": asked.params["notifications"]})
+        for number, uri in ((asked.id + 1000, "x://foreign"), (asked.id, "x://1")):
+            changed = {"uri": uri, "_meta": {SUBSCRIPTION_ID: number}}
+            await asked.say("notifications/resources/updated", changed)
+        await asyncio.Event().wait()
+
+    can: Json = {"resources": {"subscribe": True}}
+    script = Script(way.revision, {"subscriptions/listen": listened}, capabilities=can)
+    async with meet(way, script, on_update=updates.put_nowait) as client:
+        await client.subscribe("x://1")
+        assert await soon(updates.get()) == "x://1"
+        assert updates.empty()
 
 
 @requirement("SD-05", "CX-02", over=[STDIO])

@@ -8,18 +8,20 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 from msgspec import Raw
 
-from interlock.errors import METHOD_NOT_FOUND, PeerError, RpcError
+from interlock.errors import METHOD_NOT_FOUND, ConnectionLost, PeerError, RpcError
 from interlock.protocol.call import Call
 from interlock.transport.link import Link
-from interlock.wire.jsonrpc import encode
+from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import Wire
 from interlock.wire.methods import BY_NAME, LISTEN
 from interlock.wire.notices import (
     ACKNOWLEDGED,
     LIST_CHANGED,
     RESOURCE_UPDATED,
+    AcknowledgedNotice,
     ChangedNotice,
     Filter,
     Kind,
@@ -33,6 +35,8 @@ PAUSES: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
 """Seconds before a subscription that broke off is opened again, less up to half of jitter."""
 ACKNOWLEDGED_WITHIN: Final = 5.0
 """Seconds a server gets to acknowledge before whoever subscribed goes on without."""
+
+_acknowledged: Final = msgspec.json.Decoder(AcknowledgedNotice)
 
 OnNotice = Callable[[str, Raw], None]
 
@@ -50,6 +54,17 @@ class Subscription:
         self._on_notice = on_notice
         self._task: asyncio.Task[None] | None = None
         self._acknowledged = asyncio.Event()
+        self._honoured: Filter | None = None
+        self._asked = self.filter
+        self._changing = asyncio.Lock()
+
+    @property
+    def refused(self) -> list[str]:
+        """The resources that the server's last acknowledgement leaves out."""
+        if self._honoured is None:
+            return []
+        honoured = self._honoured.resource_subscriptions or ()
+        return [uri for uri in self._asked.resource_subscriptions or () if uri not in honoured]
 
     async def want(self, filter: Filter) -> None:
         """Hear of *filter* from now on, instead of what was wanted before.
@@ -57,30 +72,35 @@ class Subscription:
         Returns when the server has acknowledged it; raises `RpcError` if it refuses. A server that
         does not say either is waited for a few seconds only.
         """
-        old, self.filter = self._task, filter
+        self.filter = filter  # At once: the next wish is made of this one.
+        # One after the other: what a caller is told must be about what it wanted itself.
+        async with self._changing:
+            await self._change(filter)
+
+    async def _change(self, filter: Filter) -> None:
+        old, self._asked = self._task, filter
+        self._honoured = None
         self._acknowledged = acknowledged = asyncio.Event()
-        if filter != Filter():
-            self._task = task = asyncio.create_task(self._listen(filter, acknowledged))
-            heard = asyncio.create_task(acknowledged.wait())
-            try:
-                await asyncio.wait(
-                    [task, heard],
-                    timeout=ACKNOWLEDGED_WITHIN,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-            finally:
-                heard.cancel()
-            # The old one ends after the new one has begun, so that nothing falls between.
-            await _end(old)
-            if task.done() and not acknowledged.is_set():
-                task.result()
-        else:
+        if filter == Filter():
             self._task = None
             await _end(old)
-
-    def acknowledged(self) -> None:
-        """The server's acknowledgement came; over a pipe it does not come to the call itself."""
-        self._acknowledged.set()
+            return
+        self._task = task = asyncio.create_task(self._listen(filter, acknowledged))
+        heard = asyncio.create_task(acknowledged.wait())
+        try:
+            await asyncio.wait(
+                [task, heard],
+                timeout=ACKNOWLEDGED_WITHIN,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            heard.cancel()
+            # The old one ends after the new one has begun, so that nothing falls between.
+            await _end(old)
+        if task.cancelled():
+            raise ConnectionLost("the client was closed while it subscribed")
+        if task.done() and not acknowledged.is_set():
+            task.result()
 
     async def close(self) -> None:
         task, self._task = self._task, None
@@ -89,7 +109,7 @@ class Subscription:
     async def _listen(self, filter: Filter, acknowledged: asyncio.Event) -> None:
         tries = 0
         while True:
-            ear = _Ear(self._on_notice, acknowledged)
+            ear = _Ear(self._on_notice, acknowledged, self._honour)
             params = ListenParams(notifications=filter)
             call = Call(BY_NAME[LISTEN], params, self._link.envelope, outlet=ear)
             again = acknowledged.is_set()
@@ -117,6 +137,13 @@ class Subscription:
             if done:
                 return
 
+    def _honour(self, params: Raw) -> None:
+        """Take note of an acknowledgement: what it leaves out will not be told."""
+        try:
+            self._honoured = _acknowledged.decode(params).notifications
+        except UNREADABLE as error:
+            log.debug("an acknowledgement that cannot be read: %s", error)
+
     async def _tell_all(self, filter: Filter, acknowledged: asyncio.Event) -> None:
         """Once listening again, say that whatever was subscribed to may have changed."""
         await acknowledged.wait()
@@ -135,15 +162,20 @@ class Subscription:
 class _Ear:
     """The outlet of a listen call: hands on what it hears."""
 
-    def __init__(self, on_notice: OnNotice, acknowledged: asyncio.Event) -> None:
+    def __init__(
+        self, on_notice: OnNotice, acknowledged: asyncio.Event, honour: Callable[[Raw], None]
+    ) -> None:
         self._on_notice = on_notice
         self._acknowledged = acknowledged
+        self._honour = honour
 
     def notify(self, method: str, params: Wire | Raw) -> None:
+        data = params if isinstance(params, Raw) else Raw(encode(params))
         if method == ACKNOWLEDGED:
+            self._honour(data)
             self._acknowledged.set()
         else:
-            self._on_notice(method, params if isinstance(params, Raw) else Raw(encode(params)))
+            self._on_notice(method, data)
 
     async def drain(self) -> None:
         pass

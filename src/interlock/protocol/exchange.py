@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw, Struct, field
 
 from interlock.errors import INVALID_REQUEST
 from interlock.protocol.call import LOCAL, Call, Principal
 from interlock.protocol.dispatch import Refusal, Table, admit
 from interlock.protocol.session import Session
 from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, failure, read, read_batch
-from interlock.wire.meta import Id
+from interlock.wire.meta import SUBSCRIPTION_ID, Id
 from interlock.wire.methods import TO_SERVER
 from interlock.wire.notices import CANCELLED, INITIALIZED, PROGRESS, CancelledNotice, ProgressNotice
 
@@ -29,6 +29,17 @@ RUNNING_LIMIT: Final = 1000
 
 _cancelled: Final = msgspec.json.Decoder(CancelledNotice)
 _progress: Final = msgspec.json.Decoder(ProgressNotice)
+
+
+class _Named(Struct):
+    subscription: Id | None = field(default=None, name=SUBSCRIPTION_ID)
+
+
+class _Noted(Struct):
+    meta: _Named | None = field(default=None, name="_meta")
+
+
+_noted: Final = msgspec.json.Decoder(_Noted)
 
 
 class Running(Protocol):
@@ -66,6 +77,14 @@ class Cancel(Struct):
     running: Running
 
 
+class Told(Struct, Generic[T]):
+    """A notification of a subscription of ours: a call that stays open to hear them."""
+
+    waiting: T
+    method: str
+    params: Raw
+
+
 class Notice(Struct):
     """A notification that belongs to no request of ours."""
 
@@ -95,7 +114,17 @@ class Noise(Struct):
 
 
 Event: TypeAlias = (
-    Call | Reply[T] | Spoilt[T] | Progress[T] | Cancel | Notice | Send | Batch[T] | Noise | None
+    Call
+    | Reply[T]
+    | Spoilt[T]
+    | Progress[T]
+    | Told[T]
+    | Cancel
+    | Notice
+    | Send
+    | Batch[T]
+    | Noise
+    | None
 )
 
 
@@ -174,7 +203,7 @@ class Exchange(Generic[T]):
 
     def _notice(
         self, method: str, params: Raw
-    ) -> Progress[T] | Cancel | Spoilt[T] | Notice | Noise | None:
+    ) -> Progress[T] | Told[T] | Cancel | Spoilt[T] | Notice | Noise | None:
         try:
             if method == PROGRESS:
                 notice = _progress.decode(params)
@@ -187,7 +216,16 @@ class Exchange(Generic[T]):
         if method == INITIALIZED and self.session is not None:
             self.session.initialized()
             return None
+        if self.session is None and (subscription := _subscription_of(params)) is not None:
+            return self._told(subscription, method, params)
         return Notice(method, params)
+
+    def _told(self, subscription: Id, method: str, params: Raw) -> Told[T] | Noise:
+        """Several subscriptions share one pipe, and are told apart by the id of their request."""
+        waiting = self.waiting.get(subscription)
+        if waiting is None:
+            return Noise(f"{method} of a subscription that is not open (id {subscription!r})")
+        return Told(waiting, method, params)
 
     def _cancelled(self, id: Id) -> Cancel | Spoilt[T] | None:
         running = self.running.get(id)
@@ -199,3 +237,12 @@ class Exchange(Generic[T]):
             if waiting is not None:
                 return Spoilt(waiting, "the server ended it")
         return None
+
+
+def _subscription_of(params: Raw) -> Id | None:
+    """The id that a notification names as its subscription, if it does."""
+    try:
+        meta = _noted.decode(params or b"{}").meta
+    except UNREADABLE:
+        return None  # Whoever takes the notification will find out what is wrong with it.
+    return meta.subscription if meta is not None else None

@@ -57,8 +57,10 @@ async def rounds(handle: Callable[[Call], Awaitable[R]], call: Call, result: R, 
 
     *ask* is called for each input request; its state goes back as it came, and only where it came.
     Raises `InvalidMessage` for questions that cannot be read, of a kind that may not be asked, or
-    that never end.
+    that never end; and where a method was answered with one that may not be.
     """
+    if not call.row.may_ask:
+        raise InvalidMessage(f"{call.method} was answered with a question, which it may not be")
     for _ in range(ROUNDS):
         asked = _read(call, result)
         answers: dict[str, Raw] = {}

@@ -23,6 +23,7 @@ from interlock.protocol.exchange import (
     Reply,
     Send,
     Spoilt,
+    Told,
 )
 from interlock.protocol.outgoing import Outgoing, outcome
 from interlock.protocol.outlet import SILENT, Outlet
@@ -304,6 +305,8 @@ class Duplex:
             case Progress(waiting, notice):
                 waiting.renew()
                 waiting.outlet.notify(PROGRESS, notice)
+            case Told(waiting, method, params):
+                waiting.outlet.notify(method, params)
             case Cancel(running):
                 running.cancel()
             case Spoilt(waiting, why):
