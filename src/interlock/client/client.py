@@ -24,9 +24,11 @@ from interlock.client.answers import (
     OnSample,
     read_root,
 )
+from interlock.client.cache import Cache, View
 from interlock.client.connect import open_link
 from interlock.client.greeting import Wish, wished
 from interlock.client.listing import Listing
+from interlock.client.promised import Promised
 from interlock.client.reading import (
     ToolResult,
     read_contents,
@@ -43,7 +45,6 @@ from interlock.errors import (
     ConfigError,
     InvalidMessage,
     NotConnected,
-    PeerError,
     RpcError,
     UsageError,
 )
@@ -82,6 +83,7 @@ from interlock.wire.meta import (
 )
 from interlock.wire.methods import BY_NAME
 from interlock.wire.notices import (
+    ACKNOWLEDGED,
     ELICITED,
     MESSAGE,
     PROGRESS,
@@ -151,7 +153,9 @@ class Client:
     the event loop: they must return quickly, and what they raise is only logged.
 
     *name* and *version* are who we say we are, *label* what our errors call the server. *warden*
-    ends the program if this one is killed.
+    ends the program if this one is killed. With *cache* lists, reads and discovery are kept for as
+    long as a modern server says they may be; give the same `Cache` to several clients of a URL, and
+    they share what it calls public.
     """
 
     def __init__(
@@ -177,6 +181,7 @@ class Client:
         on_noise: Callable[[str], None] | None = None,
         label: str | None = None,
         warden: Warden | None = None,
+        cache: Cache | bool = True,
     ) -> None:
         self.target = read_target(target)
         self._patience = timeout
@@ -218,6 +223,8 @@ class Client:
         self._waiting = 0
         self._subscription: Subscription | None = None
         self._parting: set[asyncio.Task[None]] = set()
+        self._promised = Promised()
+        self._kept = _view(cache, self.target)
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -269,6 +276,8 @@ class Client:
             # They may still be telling the server; but not for long.
             await asyncio.wait(list(self._parting), timeout=PARTING)
         link, self._link = self._link, None
+        if self._kept is not None:
+            self._kept.clear()  # Nobody tells what changes from here on.
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             await subscription.close()
@@ -277,6 +286,8 @@ class Client:
 
     async def _open(self) -> None:
         link = await open_link(self.target, self._wish)
+        if self._kept is not None:
+            link = self._kept.over(link)
         try:
             # A server that refuses to be listened to, or to log, can still be used.
             with contextlib.suppress(RpcError):
@@ -355,7 +366,8 @@ class Client:
         *timeout* replaces the client's for this call (`math.inf`: none); each progress notice
         starts it anew, while *deadline* is how many seconds it may take whatever happens. *meta*
         travels in `_meta`. Raises `RpcError` for an unknown tool or arguments the server refuses,
-        `TimedOut`, and `ConnectionLost`, after which nobody knows whether the call ran.
+        `TimedOut`, and `ConnectionLost`, after which nobody knows whether the call ran. A result
+        that breaks what its tool promised when it was listed says so (`complaint`).
 
         A server that makes a task of the call is asked until there is a result; what the task asks
         is answered as anything is that a call asks, and whoever gives up the call cancels it.
@@ -379,12 +391,12 @@ class Client:
             task = self._task(created(result))
         else:
             if result.kind != "task":
-                return read_tool_result(result)
+                return self._promised.hold(name, read_tool_result(result))
             task = self._task(created(result))
         if deadline is not None:
             deadline -= asyncio.get_running_loop().time() - began
         try:
-            return await task.result(deadline=deadline)
+            return self._promised.hold(name, await task.result(deadline=deadline))
         except BaseException:
             if task.status not in TERMINAL:
                 parting = asyncio.create_task(task.abandon())
@@ -477,7 +489,7 @@ class Client:
     async def subscribe(self, uri: str) -> None:
         """Have `on_update` called whenever the resource changes, until `unsubscribe` or `close`.
 
-        Raises `RpcError` if the server does not offer that, `PeerError` if not for this resource.
+        Raises `RpcError` if the server does not offer that.
         """
         subscription = self._subscription
         if subscription is None:
@@ -616,7 +628,10 @@ class Client:
                 if error.code == METHOD_NOT_FOUND and cursor is None:
                     return [], None
                 raise
-            return read_page(answer, member, item, what)
+            items, following = read_page(answer, member, item, what)
+            if method == "tools/list":
+                self._promised.learn(item for item in items if isinstance(item, Tool))
+            return items, following
 
         return Listing(what, page)
 
@@ -634,12 +649,10 @@ class Client:
     async def _watch(self, subscription: Subscription, uris: list[str]) -> None:
         lists = self._lists(self.link)
         await subscription.want(msgspec.structs.replace(lists, resource_subscriptions=uris or None))
-        if refused := subscription.refused:
-            kept = [uri for uri in uris if uri not in refused] or None
-            await subscription.want(msgspec.structs.replace(lists, resource_subscriptions=kept))
-            raise PeerError(f"{self._wish.name} does not tell of {', '.join(refused)}")
 
     def _notice(self, method: str, params: Raw) -> None:
+        if self._kept is not None:
+            self._kept.hear(method, params)
         try:
             if method in _CHANGES:
                 _tell(self._on_change, _CHANGES[method])
@@ -650,6 +663,8 @@ class Client:
                 _tell(self._on_visited, notice.elicitation_id)
             elif method == MESSAGE:
                 _tell(self._on_log, msgspec.json.decode(params, type=LogNotice))
+            elif method == ACKNOWLEDGED and self._subscription is not None:
+                self._subscription.acknowledged()
         except UNREADABLE as error:
             # A notification that nobody can read changes nothing.
             log.debug("%s of %s: %s", method, self._wish.name, error)
@@ -704,6 +719,14 @@ def _plain(callback: Callable[..., None] | None, name: str) -> Any:
     if inspect.iscoroutinefunction(callback):
         raise ConfigError(f"{name} must be a plain function: it is called, not awaited")
     return callback
+
+
+def _view(cache: Cache | bool, target: object) -> View | None:
+    """What a client may keep. Only a URL names a server that others reach as well."""
+    if cache is False:
+        return None
+    store = cache if isinstance(cache, Cache) else Cache()
+    return store.view(target.url if isinstance(target, Url) else None)
 
 
 def _label(target: object) -> str:

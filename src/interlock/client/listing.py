@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Any, Final, Generic, TypeVar
 
-from interlock.errors import InvalidMessage
+from interlock.errors import INVALID_PARAMS, InvalidMessage, RpcError
 
 T = TypeVar("T")
 
@@ -13,10 +13,16 @@ PAGES: Final = 1000
 """The most pages read of one list: an endless one is an attack or a mistake."""
 
 
+class _StaleCursor(RpcError):
+    """The pages before this one belong to a list that is no more (§ Pagination, Error Handling)."""
+
+
 class Listing(Generic[T]):
     """A list that a server hands out in pages: `await` it for all of it, or iterate over it.
 
-    Iterating fetches a page when it is needed. Each use starts from the first page.
+    Iterating fetches a page when it is needed. Each use starts from the first page. Where the
+    server does not know a cursor of its own any more, awaiting starts over, once; iterating raises
+    `RpcError`, as what was handed out already may not be so any more.
     """
 
     def __init__(
@@ -32,13 +38,21 @@ class Listing(Generic[T]):
         return self._all().__await__()
 
     async def _all(self) -> list[T]:
-        return [item async for item in self]
+        try:
+            return [item async for item in self]
+        except _StaleCursor:
+            return [item async for item in self]
 
     async def _each(self) -> AsyncIterator[T]:
         cursor: str | None = None
         seen: set[str] = set()
         while True:
-            items, cursor = await self._page(cursor)
+            try:
+                items, cursor = await self._page(cursor)
+            except RpcError as error:
+                if cursor is None or error.code != INVALID_PARAMS:
+                    raise
+                raise _StaleCursor(error.code, error.message, error.data) from error
             for item in items:
                 yield item
             # An empty cursor is one; only its absence ends the list (§ Pagination).

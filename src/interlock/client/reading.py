@@ -37,6 +37,8 @@ class ToolResult(Struct, frozen=True):
     *structured* is None both for none and for JSON null; *has_structured* tells them apart. With
     *is_error* the content says what went wrong. Blocks of types this version does not know come as
     `Unknown`. *meta* is what the server put into `_meta` beyond the protocol's own keys.
+    *complaint* says how *structured* differs from what the tool's output schema promises; None if
+    it does not, or if the tool was not listed before it was called.
     """
 
     content: list[AnyBlock]
@@ -44,6 +46,7 @@ class ToolResult(Struct, frozen=True):
     is_error: bool = False
     has_structured: bool = False
     meta: dict[str, Any] | None = None
+    complaint: str | None = None
 
     @property
     def text(self) -> str:

@@ -263,6 +263,7 @@ class Upstream:
             on_noise=self._noise,
             label=self.name,
             warden=self._warden,
+            cache=False,  # The catalog keeps its lists, and lists when something changed.
         )
         await client.connect()
         connected = _Connected(client)
