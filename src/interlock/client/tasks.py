@@ -39,10 +39,12 @@ from interlock.wire.tasks import (
     UPDATE,
     NestedTaskResult,
     Status,
+    Support,
     TaskParams,
     UpdateTaskParams,
 )
 from interlock.wire.tasks import Task as Wire
+from interlock.wire.tools import Tool
 
 SOONEST: Final = 0.05
 LATEST: Final = 30.0
@@ -245,6 +247,17 @@ def _failure(seen: Wire) -> Exception:
         case _:
             why = seen.status_message or "The server does not say why"
             return RpcError(INTERNAL_ERROR, f"The task failed: {why}")
+
+
+def support_of(tool: Tool) -> Support:
+    """Whether a tool of the experiment may, or must, be called as a task."""
+    match tool.execution:
+        case {"taskSupport": "optional"}:
+            return "optional"
+        case {"taskSupport": "required"}:
+            return "required"
+        case _:
+            return "forbidden"
 
 
 def _bare(result: ToolResult) -> ToolResult:

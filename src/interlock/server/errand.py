@@ -108,7 +108,7 @@ class Errand:
 
     async def begin(self, key: str, record: Record) -> bool:
         """Be the task of *record* from now on; False if there is no room for one more."""
-        unsubscribe = await self._ledger.watch(key, self._changed)
+        unsubscribe = await self._ledger.watch(key, self.look)
         try:
             kept = await self._ledger.create(key, record)
         except BaseException:
@@ -221,13 +221,13 @@ class Errand:
 
     # What others do to it, and what they are told.
 
-    def _changed(self) -> None:
+    def look(self) -> None:
+        """See soon what was said to its questions, and whether it was cancelled."""
         self._looks += 1
         if self._looks == 1:
             self._do(self._look())
 
     async def _look(self) -> None:
-        """See what was said to its questions, and whether it was cancelled."""
         try:
             while self._looks:
                 seen = self._looks

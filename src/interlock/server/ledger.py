@@ -64,7 +64,6 @@ class Record(Struct):
     message: str | None = None
     is_error: bool = False
     questions: dict[str, Question] = {}
-    asked: list[str] = []
     error: dict[str, Any] | None = None
 
     @property

@@ -434,6 +434,8 @@ class Tasks:
                     return
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), self.limits.lease)
+        except StoreError as error:
+            log.warning("a listener hears no more of its task: %s", error)
         finally:
             await unsubscribe()
 
@@ -451,6 +453,8 @@ class Tasks:
                 await self._ledger.vouch()
             except StoreError as error:
                 log.warning("this worker cannot say that it lives: %s", error)
+            for errand in list(self._errands.values()):
+                errand.look()  # Should the bus have lost a word.
 
 
 def _fresh(params: Any, signature: Returns) -> bool:
