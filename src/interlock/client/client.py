@@ -45,6 +45,7 @@ from interlock.errors import (
     ConfigError,
     InvalidMessage,
     NotConnected,
+    PeerError,
     RpcError,
     UsageError,
 )
@@ -83,7 +84,6 @@ from interlock.wire.meta import (
 )
 from interlock.wire.methods import BY_NAME
 from interlock.wire.notices import (
-    ACKNOWLEDGED,
     ELICITED,
     MESSAGE,
     PROGRESS,
@@ -489,7 +489,7 @@ class Client:
     async def subscribe(self, uri: str) -> None:
         """Have `on_update` called whenever the resource changes, until `unsubscribe` or `close`.
 
-        Raises `RpcError` if the server does not offer that.
+        Raises `RpcError` if the server does not offer that, `PeerError` if not for this resource.
         """
         subscription = self._subscription
         if subscription is None:
@@ -649,6 +649,10 @@ class Client:
     async def _watch(self, subscription: Subscription, uris: list[str]) -> None:
         lists = self._lists(self.link)
         await subscription.want(msgspec.structs.replace(lists, resource_subscriptions=uris or None))
+        if refused := subscription.refused:
+            kept = [uri for uri in uris if uri not in refused] or None
+            await subscription.want(msgspec.structs.replace(lists, resource_subscriptions=kept))
+            raise PeerError(f"{self._wish.name} does not tell of {', '.join(refused)}")
 
     def _notice(self, method: str, params: Raw) -> None:
         if self._kept is not None:
@@ -663,8 +667,6 @@ class Client:
                 _tell(self._on_visited, notice.elicitation_id)
             elif method == MESSAGE:
                 _tell(self._on_log, msgspec.json.decode(params, type=LogNotice))
-            elif method == ACKNOWLEDGED and self._subscription is not None:
-                self._subscription.acknowledged()
         except UNREADABLE as error:
             # A notification that nobody can read changes nothing.
             log.debug("%s of %s: %s", method, self._wish.name, error)
