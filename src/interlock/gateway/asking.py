@@ -66,9 +66,9 @@ class Asking:
             if state is not None
             else not modern and askable(call.envelope.capabilities)
         ):
-            return await self.parking.hold(call, lambda own: self._visiting(found, own, names))
+            return await self.parking.hold(call, lambda own: self.visiting(found, own, names))
         if not modern:
-            return await self._visiting(found, call, names)
+            return await self.visiting(found, call, names)
         renamed = call.with_members(**names)
         if state is not None:
             fields = renamed.fields
@@ -105,8 +105,8 @@ class Asking:
             ) from None
         return RawResult(body=Raw(encode(fields)), relayed=True, kind=result.kind)
 
-    async def _visiting(self, found: Found, call: Call, names: dict[str, str]) -> Result:
-        """Relay a modern caller's call to a legacy server, which may have to be called again.
+    async def visiting(self, found: Found, call: Call, names: dict[str, str]) -> Result:
+        """Relay a call that need not be parked, to a server that may have to be called again.
 
         That is how it asks for a visit that has to come first; a modern caller is asked for it as
         for anything else (2025-11-25 § Elicitation, URL Elicitation Required Error).

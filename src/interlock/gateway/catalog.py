@@ -7,7 +7,7 @@ upstream's share was encoded to when it last changed; a call is two dictionary l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -22,6 +22,7 @@ from interlock.wire.parameters import BadAnnotation, Mirrored, mirrored
 BYTES_PER_TOKEN: Final = 4
 """How many bytes of a definition make a token, roughly; what tokenisers of today come to."""
 
+_OPTIONAL: Final = Raw(b'{"taskSupport":"optional"}')
 _text: Final = msgspec.json.Decoder(str)
 
 
@@ -32,20 +33,24 @@ class Definitions(Struct):
     resources: list[dict[str, Raw]] = []
     templates: list[dict[str, Raw]] = []
     prompts: list[dict[str, Raw]] = []
+    tasks: bool = False
+    """Any of the tools may become a task, by the extension."""
 
 
 class Found(Struct, frozen=True):
-    """Where a public name leads; of a tool also what its callers have to mirror in headers."""
+    """Where a public name leads; of a tool also what matters to a call of it."""
 
     server: str
     name: str
     mirrored: tuple[Mirrored, ...] = ()
+    support: Literal["never", "optional", "required"] = "never"
+    """Whether a tool runs as a task, as a 2025-11-25 server says of it."""
 
 
 class _Share:
     """One upstream's part of one list: encoded entries, and where their public keys lead."""
 
-    __slots__ = ("entries", "names")
+    __slots__ = ("entries", "names", "older")
 
     def __init__(
         self,
@@ -53,8 +58,12 @@ class _Share:
         entries: Iterable[dict[str, Raw]],
         key: str,
         public: Callable[[str, str], str],
+        *,
+        tasks: bool = False,
     ) -> None:
         self.entries: list[bytes] = []
+        self.older: list[bytes] = [] if tasks else self.entries
+        """The same for legacy callers."""
         self.names: dict[str, Found] = {}
         for entry in entries:
             try:
@@ -64,8 +73,27 @@ class _Share:
             name = public(server, original)
             if name in self.names:
                 continue  # A server that lists a name twice has one tool of it.
-            self.names[name] = Found(server, original, _mirrored(entry.get("inputSchema")))
-            self.entries.append(encode({**entry, key: Raw(encode(name))}))
+            self.names[name] = Found(
+                server,
+                original,
+                _mirrored(entry.get("inputSchema")),
+                _support(entry.get("execution")),
+            )
+            listed = {**entry, key: Raw(encode(name))}
+            if tasks:
+                # To a 2025-11-25 client a server of the extension says nothing; the gateway can
+                # make a task of any of its tools.
+                self.older.append(encode({**listed, "execution": _OPTIONAL}))
+            self.entries.append(encode(listed))
+
+
+def _support(execution: Raw | None) -> Literal["never", "optional", "required"]:
+    """What `execution.taskSupport` says; nothing, and what cannot be read, is a no."""
+    try:
+        said = msgspec.json.decode(execution or b"{}", type=dict[str, Any]).get("taskSupport")
+    except UNREADABLE:
+        return "never"
+    return said if said in ("optional", "required") else "never"
 
 
 def _mirrored(schema: Raw | None) -> tuple[Mirrored, ...]:
@@ -119,11 +147,14 @@ class Catalog:
         """Replace what *server* offers; which lists are not what they were."""
         changed: set[Kind] = set()
         for kind, (notice, key, public) in _KINDS.items():
-            share = _Share(server, getattr(definitions, kind), key, public)
+            entries: list[dict[str, Raw]] = getattr(definitions, kind)
+            share = _Share(
+                server, entries, key, public, tasks=definitions.tasks and kind == "tools"
+            )
             old = self._shares[kind].get(server)
             if old is None and not share.entries:
                 continue
-            if old is not None and old.entries == share.entries:
+            if old is not None and old.older == share.older and old.entries == share.entries:
                 continue
             self._shares[kind][server] = share
             self._index(kind)
@@ -157,7 +188,7 @@ class Catalog:
                 entry
                 for server in self._servers
                 if (share := self._shares[kind].get(server)) is not None
-                for entry in share.entries
+                for entry in (share.entries if modern else share.older)
             )
             hints = b',"ttlMs":0,"cacheScope":"private"' if modern else b""
             page = RawResult(body=b'{"%b":[%b]%b}' % (_MEMBERS[kind].encode(), body, hints))

@@ -26,11 +26,14 @@ from interlock.gateway.config import Config
 from interlock.gateway.names import SEPARATOR, public_uri
 from interlock.gateway.relay import Relay
 from interlock.gateway.supervisor import State
+from interlock.gateway.tasks import TaskRelay
 from interlock.gateway.upstream import CALL_WAITS, Status, Upstream
 from interlock.protocol.call import Call, Handler
 from interlock.protocol.sealing import Keyring, from_environment
 from interlock.server.mirrored import hold
 from interlock.server.subscriptions import Subscriptions
+from interlock.store.memory import MemoryStore
+from interlock.store.ports import Store
 from interlock.transport.warden import Warden
 from interlock.version import VERSION
 from interlock.wire.completion import CompleteParams, PromptReference, TemplateReference
@@ -68,7 +71,8 @@ class Gateway:
     `start` returns at once; each server starts in the background, and one that cannot start or
     goes away takes nothing with it: what it offered is listed as long as it may come back, and a
     call to it says what happened. *on_event* hears of starts, ends and changes, and must not block. *keyring* seals
-    what travels through callers, by default with the secrets in `INTERLOCK_KEYS`.
+    what travels through callers, by default with the secrets in `INTERLOCK_KEYS`. *store* keeps
+    the gateway's own tasks, by default in this process.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Gateway:
         name: str = "interlock",
         on_event: OnEvent | None = None,
         keyring: Keyring | None = None,
+        store: Store | None = None,
     ) -> None:
         self.info = Implementation(name=name, version=VERSION, title="Interlock gateway")
         self.subscriptions = Subscriptions()
@@ -96,7 +101,10 @@ class Gateway:
             for name, entry in config.servers.items()
         }
         self.catalog = Catalog(self._upstreams)
-        self._asking = Asking(keyring if keyring is not None else from_environment(), self._relay)
+        keyring = keyring if keyring is not None else from_environment()
+        self._store = store if store is not None else MemoryStore()
+        self._asking = Asking(keyring, self._relay)
+        self._tasks = TaskRelay(self._store, keyring, self._upstreams, self._asking, self._relay)
         self._routes: dict[str, Handler] = {
             INITIALIZE: self._initialize,
             DISCOVER: self._discover,
@@ -114,12 +122,16 @@ class Gateway:
             "prompts/get": self._get,
             "completion/complete": self._complete,
         }
+        self._routes |= self._tasks.routes
+        self.subscriptions.follow = self._tasks.follow
         self.handle: Handler = self._route
         self._users = 0
 
     async def start(self) -> None:
         """Start every server, in the background. Whoever starts it has to stop it."""
         self._users += 1
+        if self._users == 1:
+            await self._store.open()
         for upstream in self._upstreams.values():
             upstream.start()
 
@@ -130,7 +142,9 @@ class Gateway:
             return
         self.subscriptions.end()
         await self._asking.parking.end()
+        await self._tasks.end()
         await asyncio.gather(*(upstream.stop() for upstream in self._upstreams.values()))
+        await self._store.close()
         await self._warden.close()
 
     async def settled(self, timeout: float) -> None:
@@ -172,8 +186,12 @@ class Gateway:
             return self._relay_later("tool", self.catalog.tool, name, call)
         if found.mirrored:
             hold(call, found.mirrored)
-        if call.params.request_state is not None or not self._upstreams[found.server].modern:
-            return self._ask_through(found, call, name=found.name)
+        if (
+            call.params.request_state is not None
+            or call.params.task
+            or not self._upstreams[found.server].modern
+        ):
+            return self._tasks.call(found, call)
         return self._relay(found, call.with_members(name=found.name), call)
 
     def _get(self, call: Call) -> Awaitable[Result]:
@@ -220,14 +238,19 @@ class Gateway:
         upstream = self._upstreams[found.server]
         try:
             result = await upstream.handle(renamed)
-            if result.kind == "input_required":
-                result = self._asking.wrapped(found, call, result)
+            if result.kind != "complete":
+                result = await self._unfinished(found, call, result)
             return result
         except PeerError as error:
             data: dict[str, Any] = {"server": found.server}
             if isinstance(error, ServerExited):
                 data |= {"returncode": error.returncode, "stderr": list(error.stderr)}
             raise RpcError(INTERNAL_ERROR, _naming(found.server, error), data) from error
+
+    async def _unfinished(self, found: Found, call: Call, result: RawResult) -> RawResult:
+        if result.kind == "input_required":
+            return self._asking.wrapped(found, call, result)
+        return await self._tasks.unfinished(found, call, result)
 
     def _list(self, kind: str) -> Handler:
         async def page(call: Call) -> Result:
@@ -243,7 +266,7 @@ class Gateway:
         self.subscriptions.attach(call.session)
         return InitializeResult(
             protocol_version=call.envelope.revision.name,
-            capabilities=_CAPABILITIES,
+            capabilities=self._tasks.shown(call, _CAPABILITIES),
             server_info=self.info,
             instructions=self._instructions(),
         )
@@ -251,7 +274,7 @@ class Gateway:
     async def _discover(self, call: Call) -> DiscoverResult:
         return DiscoverResult(
             supported_versions=sorted(MODERN),
-            capabilities=_CAPABILITIES,
+            capabilities=self._tasks.shown(call, _CAPABILITIES),
             instructions=self._instructions(),
             ttl_ms=0,
             cache_scope="private",
@@ -304,6 +327,8 @@ class Gateway:
         if found is None:
             raise RpcError(INVALID_PARAMS, f"Unknown {noun}: {name!r}{self._hint(name)}")
         hold(call, found.mirrored)
+        if noun == "tool":
+            return await self._tasks.call(found, call)
         return await self._ask_through(found, call, name=found.name)
 
     def _hint(self, name: str) -> str:

@@ -37,6 +37,7 @@ from interlock.wire import tasks
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.lifecycle import SetLevelParams
 from interlock.wire.meta import LOG_LEVELS, LogLevel, PagedParams, RawResult, members
+from interlock.wire.methods import LISTEN
 from interlock.wire.notices import Kind
 
 log: Final = logging.getLogger("interlock.gateway")
@@ -55,6 +56,11 @@ STDERR_KEPT: Final = 100
 STDERR_SHOWN: Final = 10
 
 _NEVER: Final = len(LOG_LEVELS)
+AUGMENTED: Final = Raw(b"{}")
+"""The `task` of params that asks a 2025-11-25 server for a task; any other is the caller's own."""
+_PATIENT: Final = frozenset({LISTEN, tasks.RESULT})
+"""What may take as long as it takes."""
+
 _entries: Final = msgspec.json.Decoder(list[dict[str, Raw]])
 _text: Final = msgspec.json.Decoder(str)
 
@@ -115,6 +121,8 @@ class Upstream:
         """It runs, or has failed to at least once."""
         self.modern = False
         """It speaks, or spoke last, a modern revision: what it asks comes in its answers."""
+        self.tasks = False
+        """It makes tasks of calls, by the extension."""
         self._entry = entry
         self._warden = warden
         self._changed = changed
@@ -175,15 +183,15 @@ class Upstream:
         if not ours.revision.modern:
             # It was a session's, which hears "info" unless it said otherwise.
             level = level or "info"
-        # What the caller can be asked is the upstream's to use. Tasks are not relayed: their ids
-        # would be nobody's at the door.
+        # What the caller can be asked is the upstream's to use.
         capabilities = ours.capabilities
-        if capabilities.extensions is not None:
-            capabilities = tasks.without(capabilities)
-        if call.fields is not None and "task" in call.fields:
-            del call.fields["task"]
+        if not ours.revision.modern and self.tasks:
+            capabilities = tasks.along(capabilities)  # It is followed, for a caller that has none.
+        fields = call.fields
+        if fields is not None and "task" in fields and fields["task"] is not AUGMENTED:
+            del fields["task"]  # What the caller asked of us is not asked of the server.
         call.envelope = Envelope(theirs.revision, theirs.client, capabilities, level)
-        call.patience = self._patience
+        call.patience = self._patience if call.row.name not in _PATIENT else None
         running, outlet = self._desk.running, call.outlet
         running[outlet] = None
         try:
@@ -270,6 +278,7 @@ class Upstream:
         try:
             self._revision = client.revision
             self.modern = client.link.envelope.revision.modern
+            self.tasks = self.modern and tasks.EXTENSION in (client.capabilities.extensions or {})
             self._instructions = client.instructions
             await self._list(client)
         except BaseException:
@@ -322,7 +331,7 @@ class Upstream:
             await self._entries(client, method, member) if getattr(can, capability) else []
             for capability, method, member in _LISTS
         ]
-        self.definitions = Definitions(*lists)
+        self.definitions = Definitions(*lists, tasks=self.tasks)
         return self._changed(self)
 
     async def _entries(self, client: Client, method: str, member: str) -> list[dict[str, Raw]]:

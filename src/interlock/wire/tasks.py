@@ -115,8 +115,16 @@ def declared(capabilities: ClientCapabilities) -> bool:
     return extensions is not None and EXTENSION in extensions
 
 
+def along(capabilities: ClientCapabilities) -> ClientCapabilities:
+    """What a client can do, and tasks: for whoever follows them in its place."""
+    if declared(capabilities):
+        return capabilities
+    extensions = {**(capabilities.extensions or {}), EXTENSION: {}}
+    return msgspec.structs.replace(capabilities, extensions=extensions)
+
+
 def without(capabilities: ClientCapabilities) -> ClientCapabilities:
-    """What a client can do, but for tasks: for whoever passes its calls on and no tasks back."""
+    """What a client can do, but for tasks: for a revision that has another way to say them."""
     if not declared(capabilities):
         return capabilities
     others = {
