@@ -452,7 +452,7 @@ class _Posts(_Talk):
     def _fitting(self, data: bytes) -> dict[str, str | None]:
         try:
             return self.headers(data)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return mirrored(ask("tools/list", 0, {}))
 
     async def greet(self) -> None:
