@@ -762,9 +762,11 @@ async def test_a_standing_stream_is_resumed_with_what_came_in_between():
         assert (await back.message())["method"] == "notifications/prompts/list_changed"
         back.leave()
         await soon(back.task)
-        fresh = await host.open("GET", b"", {"mcp-session-id": name}).begun()
         session.standing.notify("notifications/resources/list_changed", Params())
-        assert (await fresh.message())["method"] == "notifications/resources/list_changed"
+        fresh = await host.open("GET", b"", {"mcp-session-id": name}).begun()
+        session.standing.notify("notifications/tools/list_changed", Params())
+        for kind in ("resources", "tools"):
+            assert (await fresh.message())["method"] == f"notifications/{kind}/list_changed"
         fresh.leave()
         await soon(fresh.task)
 

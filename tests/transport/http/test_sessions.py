@@ -40,8 +40,8 @@ async def kept(sessions: Sessions) -> HttpSession:
 
 
 def listening(session: HttpSession) -> Reader:
-    stream, end = session.stand()
-    return stream.read(end, lambda: None)
+    stream, after = session.stand()
+    return stream.read(after, lambda: None)
 
 
 async def found(sessions: Sessions, session: HttpSession) -> bool:
@@ -176,6 +176,18 @@ async def test_notices_wait_for_a_standing_stream_that_broke_off_and_not_for_one
     assert b"notifications/y" in again
     assert b"notifications/x" not in again
     assert b"early" not in again
+
+
+async def test_a_client_that_comes_anew_hears_what_nobody_has_heard():
+    session = Sessions().prepare()
+    reader = listening(session)
+    session.standing.notify("notifications/heard", Params())
+    reader.pull()
+    reader.lose()
+    session.standing.notify("notifications/unheard", Params())
+    chunk = listening(session).pull()
+    assert b"unheard" in chunk
+    assert b"/heard" not in chunk
 
 
 async def test_nothing_is_asked_on_a_standing_stream():

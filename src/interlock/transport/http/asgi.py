@@ -345,7 +345,7 @@ class App:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             # Something at once: servers that wait for a first byte send the headers with it.
-            if session.primes and head.last_event is None:
+            if session.primes and head.last_event is None and after == stream.last:
                 stream.add(b"")
             else:
                 await send({"type": "http.response.body", "body": HERE, "more_body": True})

@@ -117,9 +117,9 @@ class HttpSession:
         return self.session.envelope.revision.primed_streams
 
     def stand(self) -> tuple[Stream, int]:
-        """The standing stream, and where a client begins that resumes none: at its end."""
+        """The standing stream, and where a client begins that resumes none: with what none heard."""
         stream = self._stand(self.streams.standing())
-        return stream, stream.last
+        return stream, stream.seen
 
     def resume(self, last_event: str) -> tuple[Stream, int] | None:
         """The stream that *last_event* was on, and its number there; None if it is not kept."""

@@ -101,7 +101,6 @@ class Stream:
     __slots__ = (
         "_events",
         "_room",
-        "_seen",
         "_streams",
         "_timer",
         "_unseen",
@@ -111,6 +110,7 @@ class Stream:
         "number",
         "on_forsaken",
         "reader",
+        "seen",
         "size",
     )
 
@@ -126,7 +126,8 @@ class Stream:
         self.size = 0
         self._streams = streams
         self._events: deque[bytes] = deque()
-        self._seen = last  # up to which number readers took events
+        self.seen = last
+        """Up to which number some reader took events."""
         self._unseen = 0  # the bytes behind it
         self._timer: asyncio.TimerHandle | None = None
         self._room: asyncio.Event | None = None
@@ -189,8 +190,8 @@ class Stream:
         first = self.last - len(self._events) + 1
         skipped = max(reader.position + 1 - first, 0)
         reader.position = self.last
-        if self._seen < self.last:
-            self._seen = self.last
+        if self.seen < self.last:
+            self.seen = self.last
             self._unseen = 0
             self._make_room()
         chunk = b"".join(islice(self._events, skipped, None))
@@ -210,7 +211,7 @@ class Stream:
 
     def trim(self) -> None:
         """Keep to the number of events that one stream may have."""
-        unseen = min(self.last - self._seen, len(self._events))
+        unseen = min(self.last - self.seen, len(self._events))
         seen = len(self._events) - unseen
         for _ in range(max(seen - TAIL, unseen - EVENTS)):
             self.drop_oldest()
