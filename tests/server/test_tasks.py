@@ -425,6 +425,25 @@ async def test_a_caller_who_leaves_before_there_is_a_task_ends_the_handler():
     await bench.server.stop()
 
 
+@pytest.mark.parametrize("tool", ["wait", "must", "later"])
+async def test_a_caller_who_leaves_in_between_leaves_a_whole_task_or_none(tool: str):
+    for steps in range(30):
+        bench = Bench()
+        await bench.server.start()
+        caller = bench.caller(capabilities={"extensions": {EXTENSION: {}}})
+        answering = asyncio.create_task(caller.answer(caller.call("tools/call", name=tool)))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        answering.cancel()
+        await asyncio.wait([answering])
+        if answering.cancelled():
+            await bench.server.tasks.end()
+            assert await bench.store.table("tasks").count() == 0
+            assert len(bench.server.tasks) == 0
+            assert bench.left.is_set() == bench.reached.is_set()
+        await bench.server.stop()
+
+
 async def test_beyond_the_limit_a_call_is_answered_as_a_call(caplog: pytest.LogCaptureFixture):
     bench = Bench(TaskLimits(grace=0, total=0))
     await bench.server.start()

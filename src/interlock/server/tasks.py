@@ -156,7 +156,8 @@ class Tasks:
             return True
         if not isinstance(outlet, Held) or not declared(call.envelope.capabilities):
             return False
-        errand = Errand(self._ledger, call, outlet.task)
+        # In its very first step, begun eagerly, nobody has the handler's task yet but itself.
+        errand = Errand(self._ledger, call, outlet.task or asyncio.current_task())
         record = await self._begin(errand, self.limits.ttl)
         if record is None:
             return False
