@@ -211,10 +211,11 @@ class Script:
         else:
             await asked.result(answer)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -244,12 +245,16 @@ class Script:
         async def write(data: bytes, status: int) -> None:
             channel.send(data)
 
+        answering: dict[Any, asyncio.Task[None]] = {}
         while batch := await channel.receive():
             for data in batch:
                 heard = Heard(json.loads(data))
                 self._hear(heard)
                 if "id" in heard.message and heard.method:
-                    self._begin(self._answer(Asked(heard, self.revision, write)))
+                    asked = Asked(heard, self.revision, write)
+                    answering[asked.id] = self._begin(self._answer(asked))
+                elif heard.method == "notifications/cancelled":
+                    answering[heard.params["requestId"]].cancel()
 
     async def push(self, body: Json) -> None:
         """Say something beside all requests, over a channel."""

@@ -251,7 +251,7 @@ async def test_looking_at_a_task_does_not_wait_and_its_result_does(way: Way):
         assert error == {"code": -32050, "message": "out of paper", "data": {"tray": 1}}
 
 
-@requirement("TD-08", over=[STDIO])
+@requirement("TD-08", "META-10", over=[STDIO])
 async def test_what_belongs_to_a_task_names_it(way: Way):
     """Messages of a task name it in `_meta`.
 

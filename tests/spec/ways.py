@@ -593,5 +593,5 @@ def _answers(message: Json, id: Any) -> bool:
 def _id_of(data: bytes) -> Any:
     try:
         return json.loads(data).get("id")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
