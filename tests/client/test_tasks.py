@@ -21,8 +21,10 @@ from tests.scripted import Peer, discovery
 from interlock import Client, Context, RpcError, Server, ToolError
 from interlock.client.answers import OnElicit
 from interlock.errors import InvalidMessage, TaskCancelled, TimedOut, UsageError
+from interlock.protocol.call import Call, Handler
 from interlock.server.ledger import TaskLimits
 from interlock.wire.inputs import ElicitParams
+from interlock.wire.meta import Result
 from interlock.wire.tasks import TERMINAL
 
 LIMITS = TaskLimits(grace=0, poll=0.05)
@@ -33,7 +35,8 @@ class Bench:
     """A server whose tools wait to be let go."""
 
     def __init__(self) -> None:
-        self.server = Server("bench", tasks=LIMITS)
+        self.looked = asyncio.Event()
+        self.server = Server("bench", tasks=LIMITS, middleware=[self.watching])
         self.go = asyncio.Event()
         self.reached = asyncio.Event()
         self.left = asyncio.Event()
@@ -76,6 +79,16 @@ class Bench:
             sure = await ctx.confirm("Sure?")
             await ctx.become_task()
             return f"{sure} {await ctx.confirm('Still?')}"
+
+    def watching(self, handle: Handler) -> Handler:
+        """Tells when a client asks how its task is: then it knows that it has one."""
+
+        async def watch(call: Call) -> Result:
+            if call.method == "tasks/get":
+                self.looked.set()
+            return await handle(call)
+
+        return watch
 
 
 @pytest.fixture
@@ -156,17 +169,11 @@ async def test_a_callback_that_fails_ends_the_call_and_its_task(bench: Bench, jo
 async def test_whoever_gives_up_the_call_cancels_the_task(bench: Bench, join: Join):
     async with join("modern") as client:
         calling = asyncio.create_task(client.call_tool("wait"))
-        await soon(bench.reached.wait())
-        await until_asked(client)
+        await soon(bench.looked.wait())
         calling.cancel()
         await asyncio.wait([calling])
         assert calling.cancelled()
         await soon(bench.left.wait())
-
-
-async def until_asked(client: Client) -> None:
-    """Let the client hear that its call became a task."""
-    await client.call_tool("plain")
 
 
 async def test_a_deadline_counts_for_the_task_too(bench: Bench, join: Join):
@@ -236,6 +243,30 @@ async def test_servers_that_know_no_tasks_answer_as_ever(
     async with joined(bench.server, revision) as client:
         assert (await client.call_tool("must")).text == "done"
         assert (await (await client.start_task("wait")).result()).text == "done"
+
+
+async def test_what_a_tool_supports_is_learnt_from_one_list(bench: Bench, joined: Joined):
+    """Only there does a 2025-11-25 server say it: some refuse a wrong guess in their own words."""
+
+    async def lists() -> int:
+        return sum(b'"tools/list"' in message for message in joined.sent)
+
+    changed = asyncio.Event()
+    told = joined(bench.server, "legacy", on_change=lambda kind: changed.set())
+    async with told as client:
+        for name in ("must", "plain", "must"):
+            await soon(client.call_tool(name))
+        assert await lists() == 1
+        calls = [message for message in joined.sent if b'"tools/call"' in message]
+        assert [b'"task":{}' in message for message in calls] == [True, False, True]
+
+        bench.server.remove_tool("fails")
+        await soon(changed.wait())
+        await soon(client.call_tool("must"))
+        assert await lists() == 2
+    async with joined(bench.server, "modern") as client:
+        await soon(client.call_tool("must"))
+    assert await lists() == 2
 
 
 async def test_a_task_may_be_answered_by_hand(bench: Bench, joined: Joined):
@@ -351,6 +382,7 @@ async def test_only_tools_become_tasks():
 SURVIVOR = """
 import asyncio, os, sys, time
 from interlock import Server, run
+from interlock.protocol.call import Call, Handler
 from interlock.server.ledger import TaskLimits
 from interlock.store.sqlite import SqliteStore
 

@@ -39,7 +39,7 @@ from interlock.client.reading import (
 )
 from interlock.client.subscriptions import Subscription
 from interlock.client.target import Command, Target, Url, read_target
-from interlock.client.tasks import Task, created
+from interlock.client.tasks import Task, created, support_of
 from interlock.errors import (
     METHOD_NOT_FOUND,
     ConfigError,
@@ -106,7 +106,7 @@ from interlock.wire.resources import (
     ResourceTemplate,
     SubscribeParams,
 )
-from interlock.wire.tasks import EXTENSION, TERMINAL, Augmentation
+from interlock.wire.tasks import EXTENSION, TERMINAL, Augmentation, Support
 from interlock.wire.tasks import Task as WireTask
 from interlock.wire.tools import CallToolParams, Tool
 
@@ -223,6 +223,7 @@ class Client:
         self._waiting = 0
         self._subscription: Subscription | None = None
         self._parting: set[asyncio.Task[None]] = set()
+        self._supports: dict[str, Support] | None = None
         self._promised = Promised()
         self._kept = _view(cache, self.target)
 
@@ -276,6 +277,7 @@ class Client:
             # They may still be telling the server; but not for long.
             await asyncio.wait(list(self._parting), timeout=PARTING)
         link, self._link = self._link, None
+        self._supports = None
         if self._kept is not None:
             self._kept.clear()  # Nobody tells what changes from here on.
         subscription, self._subscription = self._subscription, None
@@ -374,25 +376,19 @@ class Client:
         """
         began = asyncio.get_running_loop().time()
         params = CallToolParams(name=name, arguments=Raw(encode(arguments or {})))
-        try:
-            result = await self.request(
-                "tools/call",
-                params,
-                timeout=timeout,
-                deadline=deadline,
-                on_progress=on_progress,
-                meta=meta,
-            )
-        except RpcError as error:
-            # How a 2025-11-25 server says that this tool runs as a task only.
-            if error.code != METHOD_NOT_FOUND or not self._augments:
-                raise
-            result = await self._augmented(params, None, timeout=timeout, meta=meta)
-            task = self._task(created(result))
-        else:
-            if result.kind != "task":
-                return self._promised.hold(name, read_tool_result(result))
-            task = self._task(created(result))
+        if await self._task_support(name) == "required":
+            params = _augmented(params)
+        result = await self.request(
+            "tools/call",
+            params,
+            timeout=timeout,
+            deadline=deadline,
+            on_progress=on_progress,
+            meta=meta,
+        )
+        if result.kind != "task" and not params.task:
+            return self._promised.hold(name, read_tool_result(result))
+        task = self._task(created(result))
         if deadline is not None:
             deadline -= asyncio.get_running_loop().time() - began
         try:
@@ -420,15 +416,10 @@ class Client:
         2025-11-25 let a client say so. Raises what `call_tool` does.
         """
         params = CallToolParams(name=name, arguments=Raw(encode(arguments or {})))
-        if self._augments:
-            try:
-                result = await self._augmented(params, ttl, timeout=timeout, meta=meta)
-                return self._task(created(result))
-            except RpcError as error:
-                if error.code != METHOD_NOT_FOUND:
-                    raise
+        if await self._task_support(name) != "forbidden":
+            params = _augmented(params, ttl)
         result = await self.request("tools/call", params, timeout=timeout, meta=meta)
-        if result.kind == "task":
+        if result.kind == "task" or params.task:
             return self._task(created(result))
         return self._task(None, done=read_tool_result(result))
 
@@ -440,26 +431,21 @@ class Client:
         modern = self.link.envelope.revision.modern
         return Task(self.request, self._wish.desk.ask, modern=modern, id=id, seed=seed, done=done)
 
-    @property
-    def _augments(self) -> bool:
-        """Whether the server is one of the 2025-11-25 experiment that takes calls as tasks."""
-        match self.link.greeting.capabilities.tasks:
-            case {"requests": {"tools": {"call": _}}}:
-                return not self.link.envelope.revision.modern
-            case _:
-                return False
+    async def _task_support(self, name: str) -> Support:
+        """Whether a call of this tool may, or must, ask for a task (2025-11-25 § Tasks).
 
-    async def _augmented(
-        self,
-        params: CallToolParams,
-        ttl: float | None,
-        *,
-        timeout: float | None,
-        meta: Mapping[str, Any] | None,
-    ) -> RawResult:
-        wanted = Augmentation(ttl=int(ttl * 1000) if ttl is not None else None)
-        params = msgspec.structs.replace(params, task=Raw(encode(wanted)))
-        return await self.request("tools/call", params, timeout=timeout, meta=meta)
+        What a tool supports is listed, and nowhere else: one list is asked for, of a server that
+        takes calls as tasks at all.
+        """
+        link = self.link
+        match link.greeting.capabilities.tasks:
+            case {"requests": {"tools": {"call": _}}} if not link.envelope.revision.modern:
+                pass
+            case _:
+                return "forbidden"
+        if self._supports is None:
+            self._supports = {tool.name: support_of(tool) for tool in await self.list_tools()}
+        return self._supports.get(name, "forbidden")
 
     # Resources.
 
@@ -658,6 +644,8 @@ class Client:
         if self._kept is not None:
             self._kept.hear(method, params)
         try:
+            if method == TOOLS_CHANGED:
+                self._supports = None
             if method in _CHANGES:
                 _tell(self._on_change, _CHANGES[method])
             elif method == RESOURCE_UPDATED:
@@ -729,6 +717,12 @@ def _view(cache: Cache | bool, target: object) -> View | None:
         return None
     store = cache if isinstance(cache, Cache) else Cache()
     return store.view(target.url if isinstance(target, Url) else None)
+
+
+def _augmented(params: CallToolParams, ttl: float | None = None) -> CallToolParams:
+    """A call that asks for a task, as the experiment has it."""
+    wanted = Augmentation(ttl=int(ttl * 1000) if ttl is not None else None)
+    return msgspec.structs.replace(params, task=Raw(encode(wanted)))
 
 
 def _label(target: object) -> str:
