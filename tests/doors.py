@@ -14,7 +14,7 @@ from interlock.errors import METHOD_NOT_FOUND, RpcError
 from interlock.gateway.config import load
 from interlock.gateway.gateway import Gateway
 from interlock.protocol.call import Call, Handler, Service
-from interlock.server.run import serve_http
+from interlock.server.web import serve_http
 from interlock.transport.http.asgi import App
 from interlock.wire.meta import Result
 

@@ -46,8 +46,8 @@ HOME: dict[str, str | tuple[str, ...]] = {
     "pydantic_core": "server/pydantic.py",
     "rich": "cli/",
     "sqlite3": ("store/sqlite_file.py", "reference/"),
-    "uvicorn": "server/run.py",
-    "uvloop": "server/run.py",
+    "uvicorn": "server/web.py",
+    "uvloop": "server/web.py",
     "yaml": "wire/frontmatter.py",
 }
 """The one room, or folder, of each dependency; msgspec is everywhere.

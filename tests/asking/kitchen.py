@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.doors import only_legacy
 
 from interlock import Context, Server, run
-from interlock.server.run import run_in_fast_loop, serve_http
+from interlock.server.web import run_in_fast_loop, serve_http
 from interlock.transport.http.asgi import App
 
 DISH = {

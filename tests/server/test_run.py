@@ -17,7 +17,7 @@ from tests.peers import soon
 
 from interlock import Client, Context, Server, run
 from interlock.errors import ConfigError
-from interlock.server.run import allowed_hosts, serve_http
+from interlock.server.web import allowed_hosts, serve_http
 from interlock.transport.http.asgi import App
 
 SCRIPT = """

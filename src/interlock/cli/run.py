@@ -10,8 +10,7 @@ import click
 from interlock.cli.command import Command, common, json_output
 from interlock.cli.load import load
 from interlock.cli.terminal import put, say
-from interlock.server.run import PORT, SSE_PATH, allowed_hosts, run, run_in_fast_loop, serve_http
-from interlock.transport.http.asgi import App
+from interlock.server.run import PATH, PORT, SSE_PATH, run
 from interlock.transport.stdio import Claimed, claim
 
 
@@ -68,17 +67,29 @@ def _served_already(claimed: Claimed) -> bool:
 
 
 def _over_http(target: str, host: str, port: int, sse: bool, as_json: bool) -> None:
+    # Kept out of servers over stdio, which start faster without.
+    from interlock.server.web import run_http
+
     service = load(target)
-    app = App(service, hosts=allowed_hosts(host, ()), sse_path=SSE_PATH if sse else None)
     name = service.info.name
 
     def ready(port: int) -> None:
         root = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         if as_json:
             more = {"sse": root + SSE_PATH} if sse else {}
-            put(json.dumps({"name": name, "url": root + app.path, **more}))
+            put(json.dumps({"name": name, "url": root + PATH, **more}))
         else:
             beside = f", and for clients of 2024 at {root}{SSE_PATH}" if sse else ""
-            say(f"{name} is served at {root}{app.path}{beside}   (Ctrl-C ends it)")
+            say(f"{name} is served at {root}{PATH}{beside}   (Ctrl-C ends it)")
 
-    run_in_fast_loop(serve_http(app, host, port, ready))
+    run_http(
+        service,
+        host=host,
+        port=port,
+        path=PATH,
+        hosts=(),
+        origins=(),
+        sse_path=SSE_PATH if sse else None,
+        websocket=False,
+        ready=ready,
+    )

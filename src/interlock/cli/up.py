@@ -25,7 +25,7 @@ from interlock.gateway.gateway import Gateway
 from interlock.gateway.run import PORT, Running, serve_gateway
 from interlock.gateway.supervisor import State
 from interlock.gateway.upstream import Status
-from interlock.server.run import run_in_fast_loop
+from interlock.server.web import run_in_fast_loop
 
 
 @click.command(

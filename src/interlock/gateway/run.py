@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from interlock.gateway.control import control
 from interlock.gateway.gateway import Gateway
-from interlock.server.run import allowed_hosts, serve_http
+from interlock.server.web import allowed_hosts, serve_http
 from interlock.transport.http.asgi import App
 from interlock.transport.http.plain import Receive, Scope, Send
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from interlock.gateway.config import load
 from interlock.gateway.gateway import Gateway
 from interlock.gateway.run import Running, serve_gateway
-from interlock.server.run import run_in_fast_loop
+from interlock.server.web import run_in_fast_loop
 
 
 async def main() -> None:
