@@ -113,6 +113,8 @@ class RelayDesk:
         if isinstance(call.asked_on, Relay):
             return call.asked_on
         relays = self._relays()
+        if not relays:
+            raise RpcError(METHOD_NOT_FOUND, f"{call.method} can be asked in calls only; none runs")
         if not _one_principal(relays):
             raise RpcError(
                 INVALID_REQUEST,
@@ -122,7 +124,7 @@ class RelayDesk:
         for relay in reversed(relays):
             if not undeclared(relay.call.envelope, call.method, call.raw):
                 return relay
-        raise RpcError(METHOD_NOT_FOUND, f"No caller of this gateway answers {call.method} now")
+        return relays[-1]  # It cannot either, and says so.
 
     def _relays(self) -> list[Relay]:
         return [relay for relay in self.running if isinstance(relay, Relay)]
