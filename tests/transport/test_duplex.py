@@ -388,6 +388,25 @@ async def test_a_legacy_server_asks_in_the_middle_of_a_call():
             await soon(both.call("curious"))
 
 
+async def test_a_question_that_is_answered_with_no_result_fails_as_with_an_error():
+    async def curious(call: Call) -> Result:
+        with pytest.raises(RpcError, match="no result object"):
+            await call.outlet.ask("roots/list", Params())
+        return said("fine")
+
+    ours, theirs = pair()
+    serving = asyncio.create_task(serve(Desk(curious=curious), theirs))
+    ours.send(hello(capabilities={"roots": {}}))
+    await soon(ours.receive())
+    ours.send(ask("tools/call", 1, {"name": "curious"}))
+    (question,) = await soon(ours.receive())
+    ours.send(reply(json.loads(question)["id"], "no object"))
+    (answer,) = await soon(ours.receive())
+    assert "fine" in str(json.loads(answer)["result"])
+    await ours.close()
+    await soon(serving)
+
+
 async def test_a_question_dies_with_the_call_that_asked_it():
     async def curious(call: Call) -> Result:
         await call.outlet.ask("roots/list", Params())

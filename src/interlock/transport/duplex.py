@@ -9,7 +9,14 @@ from typing import Final
 
 from msgspec import Raw
 
-from interlock.errors import METHOD_NOT_FOUND, ConnectionLost, InvalidMessage, RpcError, TimedOut
+from interlock.errors import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    ConnectionLost,
+    InvalidMessage,
+    RpcError,
+    TimedOut,
+)
 from interlock.protocol.call import Call, Service
 from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.exchange import (
@@ -125,7 +132,11 @@ class _CallOutlet:
             raise RpcError(METHOD_NOT_FOUND, f"{method} cannot be sent to a modern client")
         if self._duplex is None:
             raise ConnectionLost(f"{method} was asked after the call had been answered")
-        return await self._duplex.ask(method, params)
+        try:
+            return await self._duplex.ask(method, params)
+        except InvalidMessage as error:
+            # For a handler it is what an error would have been: the question has no answer.
+            raise RpcError(INVALID_PARAMS, str(error)) from None
 
     def close_stream(self, retry: float) -> None:
         pass

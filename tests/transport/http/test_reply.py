@@ -256,6 +256,16 @@ async def test_an_error_in_answer_to_a_question_is_raised(sent: Sent):
         await soon(asking)
 
 
+async def test_an_answer_that_is_no_result_is_an_error_too(sent: Sent):
+    place = session()
+    asking = asyncio.create_task(reply(sent, session=place).ask("roots/list", Params()))
+    await soon(sent.arrived.wait())
+    (future,) = place.asked.values()
+    future.set_result(message(answer("s1", "no object")))
+    with pytest.raises(RpcError, match="no result object"):
+        await soon(asking)
+
+
 async def test_who_cannot_be_asked_is_not_asked(sent: Sent):
     for out in (reply(sent), reply(sent, session=session(), streams=False)):
         with pytest.raises(RpcError, match="no stream"):

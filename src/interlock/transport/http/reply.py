@@ -11,7 +11,13 @@ from typing import Final
 
 from msgspec import Raw
 
-from interlock.errors import METHOD_NOT_FOUND, ConnectionLost, RpcError
+from interlock.errors import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    ConnectionLost,
+    InvalidMessage,
+    RpcError,
+)
 from interlock.protocol.outgoing import outcome
 from interlock.transport.channel import HIGH_WATER
 from interlock.transport.http.plain import JSON, Header, Send, length
@@ -102,7 +108,11 @@ class Reply:
         finally:
             self._asked.discard(future)
             del session.asked[name]
-        return Raw(outcome(message, method, modern=False).body)
+        try:
+            return Raw(outcome(message, method, modern=False).body)
+        except InvalidMessage as error:
+            # For a handler it is what an error would have been: the question has no answer.
+            raise RpcError(INVALID_PARAMS, str(error)) from None
 
     def close_stream(self, retry: float) -> None:
         session = self._session
