@@ -39,6 +39,7 @@ HOME: dict[str, str | tuple[str, ...]] = {
     "aiohttp": "transport/http/engine.py",
     "click": "cli/",
     "cryptography": "protocol/sealing.py",
+    "ctypes": "transport/process.py",
     "httptools": "transport/http/h1.py",
     "jsonschema_rs": "protocol/schema.py",
     "msgspec": "",

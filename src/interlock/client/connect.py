@@ -22,7 +22,6 @@ from interlock.transport.channel import Channel
 from interlock.transport.duplex import serve
 from interlock.transport.link import Link
 from interlock.transport.memory import pair
-from interlock.transport.process import ProcessChannel
 
 log: Final = logging.getLogger("interlock.client")
 
@@ -61,6 +60,9 @@ async def _over_url(target: Url, wish: Wish) -> Link:
 
 
 async def _start(target: Command, wish: Wish) -> Channel:
+    # Kept out of programs that start no others, with what tells the kernel about children.
+    from interlock.transport.process import ProcessChannel
+
     return await ProcessChannel.start(
         target.command,
         target.args,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from interlock.client.reading import ToolResult
-from interlock.protocol.schema import BadSchema, Check, Checks
 from interlock.wire.tools import Tool
 
 log: Final = logging.getLogger("interlock.client")
@@ -22,13 +21,18 @@ TOOLS_LIMIT: Final = 10_000
 """Tools whose promise is remembered of one server; beyond it the oldest are forgotten."""
 
 
+class _Check(Protocol):
+    """A compiled schema: `protocol.schema.Check` is one."""
+
+    def complaint(self, value: Any) -> str | None: ...
+
+
 class Promised:
     """The output schemas of one server's tools, from every list of them that was read."""
 
     def __init__(self) -> None:
         self._schemas: dict[str, Mapping[str, Any]] = {}
-        self._checks: dict[str, Check | None] = {}
-        self._compiled = Checks()
+        self._checks: dict[str, _Check | None] = {}
 
     def learn(self, tools: Iterable[Tool]) -> None:
         """Take note of a page of listed tools."""
@@ -62,10 +66,14 @@ class Promised:
         log.warning("the result of the tool %r is not what it promised: %s", name, complaint)
         return msgspec.structs.replace(result, complaint=complaint)
 
-    def _check(self, name: str) -> Check | None:
+    def _check(self, name: str) -> _Check | None:
         if name not in self._checks:
+            # Kept out of programs whose servers promise nothing, with the validator beneath.
+            from interlock.protocol.schema import BadSchema
+            from interlock.protocol.schema import compile as compiled
+
             try:
-                self._checks[name] = self._compiled.find(self._schemas[name])
+                self._checks[name] = compiled(self._schemas[name])
             except BadSchema as error:
                 log.warning("results of the tool %r are not checked: %s", name, error)
                 self._checks[name] = None

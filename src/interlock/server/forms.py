@@ -14,8 +14,6 @@ import msgspec
 from msgspec import Struct
 
 from interlock.errors import RegistrationError, UsageError
-from interlock.protocol.schema import BadSchema
-from interlock.protocol.schema import compile as compiled
 from interlock.server.native import NativeOutput
 from interlock.server.shape import DEFINED
 
@@ -108,6 +106,10 @@ def check(form: Mapping[str, Any], name: str = "the schema of an elicitation") -
 
 def complaint(form: Mapping[str, Any], content: Mapping[str, Any] | None) -> str | None:
     """What is wrong with what was filled in; None if it fits the form."""
+    # Kept out of programs that ask nothing, with the validator beneath.
+    from interlock.protocol.schema import BadSchema
+    from interlock.protocol.schema import compile as compiled
+
     try:
         return compiled(form).complaint(dict(content or {}))
     except BadSchema:
