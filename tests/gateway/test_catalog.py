@@ -52,6 +52,29 @@ def test_a_name_leads_to_its_server_and_its_name_there() -> None:
     assert catalog.prompt("a__same") is None
 
 
+@pytest.mark.parametrize(
+    ("meta", "public"),
+    [
+        (
+            {"ui": {"resourceUri": "ui://x", "visibility": ["app"]}, "k": 1},
+            {"ui": {"resourceUri": "ui://a+x", "visibility": ["app"]}, "k": 1},
+        ),
+        ({"ui/resourceUri": "ui://x"}, {"ui/resourceUri": "ui://a+x"}),
+        ({"ui": {"resourceUri": "https://x"}}, {"ui": {"resourceUri": "https://x"}}),
+        ({"ui": "ui://x"}, {"ui": "ui://x"}),
+        ([1], [1]),
+    ],
+)
+def test_a_tool_is_shown_by_its_page_as_the_gateway_calls_it(meta: Any, public: Any) -> None:
+    """Pages of two servers may have one URI; both are found by their public ones (MCP Apps)."""
+    catalog = Catalog(["a", "b"])
+    catalog.update("a", Definitions(tools=entries(tool("t", _meta=meta))))
+    assert listed(catalog, "tools")["tools"][0]["_meta"] == public
+    assert catalog.uri("ui://a+x") == Found("a", "ui://x")
+    assert catalog.uri("ui://B+x") == Found("b", "ui://x")
+    assert catalog.uri("ui://x") is None
+
+
 def test_a_tool_says_what_its_callers_mirror_in_headers() -> None:
     """A gateway validates inbound `Mcp-Param-*` headers for its tools (checklist GW-04)."""
     catalog = Catalog(["a"])

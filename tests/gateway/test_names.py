@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.gateway.names import LIMIT, prefix, public_name, public_uri, scheme
+from interlock.gateway.names import LIMIT, prefix, public_name, public_uri, scheme, split_uri
 
 ACCEPTED = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
@@ -23,6 +23,18 @@ def test_a_plain_name_is_the_server_and_the_tool() -> None:
     assert public_name("git", "git_log") == "git__git_log"
     assert public_name("my-notes", "add") == "my-notes__add"
     assert public_uri("git", "file:///a") == "git+file:///a"
+
+
+def test_a_public_uri_leads_back_to_the_server_s_own() -> None:
+    assert split_uri("GIT+file:///a+b") == ("git", "file:///a+b")
+    assert split_uri("file:///a") is None
+
+
+def test_the_page_of_an_app_keeps_its_scheme() -> None:
+    """Hosts know it by `ui://` (MCP Apps), so the server is named behind it."""
+    assert public_uri("my_shop", "ui://cart/a+b") == "ui://my.shop+cart/a+b"
+    assert split_uri("ui://my.shop+cart/a+b") == ("my.shop", "ui://cart/a+b")
+    assert split_uri("ui://cart") is None
 
 
 @pytest.mark.parametrize("name", ["a.b", "a/b", "ü", "a b", "x" * 64])

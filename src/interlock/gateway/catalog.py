@@ -13,7 +13,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from interlock.errors import ConfigError
-from interlock.gateway.names import public_name, public_uri, scheme
+from interlock.gateway.names import public_name, public_uri, scheme, split_uri
+from interlock.wire import apps
+from interlock.wire.apps import page_of_tool
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import RawResult
 from interlock.wire.notices import Kind
@@ -79,12 +81,30 @@ class _Share:
                 _mirrored(entry.get("inputSchema")),
                 _support(entry.get("execution")),
             )
-            listed = {**entry, key: Raw(encode(name))}
+            paged = _with_public_page(server, entry) if key == "name" else entry
+            listed = {**paged, key: Raw(encode(name))}
             if tasks:
                 # To a 2025-11-25 client a server of the extension says nothing; the gateway can
                 # make a task of any of its tools.
                 self.older.append(encode({**listed, "execution": _OPTIONAL}))
             self.entries.append(encode(listed))
+
+
+def _with_public_page(server: str, entry: dict[str, Raw]) -> dict[str, Raw]:
+    """A tool that is shown by a page, with the page's URI as the gateway calls it (MCP Apps)."""
+    try:
+        meta = msgspec.json.decode(entry.get("_meta", b"{}"), type=dict[str, Any])
+    except UNREADABLE:
+        return entry
+    page = page_of_tool(meta).resource_uri
+    if page is None:
+        return entry
+    uri = public_uri(server, page)
+    if isinstance(meta.get(apps.META), dict):
+        meta[apps.META]["resourceUri"] = uri
+    if apps.FLAT_META in meta:
+        meta[apps.FLAT_META] = uri
+    return {**entry, "_meta": Raw(encode(meta))}
 
 
 def _support(execution: Raw | None) -> Literal["never", "optional", "required"]:
@@ -172,11 +192,11 @@ class Catalog:
 
         Results hold links in their servers' own terms, which a model will try to read.
         """
-        head, plus, rest = uri.partition("+")
-        if plus:
-            server = self._schemes.get(head.lower())
+        parts = split_uri(uri)
+        if parts is not None:
+            server = self._schemes.get(parts[0])
             if server is not None:
-                return Found(server, rest)
+                return Found(server, parts[1])
         found = self._originals.get(uri, ())
         return found[0] if len(found) == 1 else None
 

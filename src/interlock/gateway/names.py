@@ -2,7 +2,7 @@
 
 A name depends on its own server and itself alone, so that adding a server renames nothing. Tools
 and prompts are `server__tool`; where that would be too long, or hold a character that some host
-refuses, a short hash stands for what was cut. Resources are `server+scheme://…`.
+refuses, a short hash stands for what was cut. Resources are `server+scheme://…`, pages of apps `ui://server+…`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 from typing import Final
+
+from interlock.wire.apps import SCHEME as PAGES
 
 LIMIT: Final = 64
 SEPARATOR: Final = "__"
@@ -47,7 +49,20 @@ def scheme(server: str) -> str:
 
 def public_uri(server: str, uri: str) -> str:
     """What a resource or template of *server* is called at the door."""
-    return f"{scheme(server)}+{uri}"
+    head = scheme(server)
+    # Hosts know the page of an app by its scheme, so the server is named behind it.
+    if uri.startswith(PAGES):
+        return f"{PAGES}{head}+{uri[len(PAGES) :]}"
+    return f"{head}+{uri}"
+
+
+def split_uri(uri: str) -> tuple[str, str] | None:
+    """The way back: what stands for the server, and the URI there; None for no public one."""
+    page = uri.startswith(PAGES)
+    head, plus, rest = (uri[len(PAGES) :] if page else uri).partition("+")
+    if not plus:
+        return None
+    return head.lower(), PAGES + rest if page else rest
 
 
 def _hash(text: str, length: int) -> str:

@@ -19,6 +19,7 @@ from interlock.protocol.sealing import Keyring, Unsealed, binding, unusable
 from interlock.protocol.session import Envelope
 from interlock.server.forms import Elicited, complaint, filled_in, form_of
 from interlock.server.forms import check as check_form
+from interlock.wire.apps import takes_apps
 from interlock.wire.content import ResourceContents, Text, ToolOutcome, ToolUse
 from interlock.wire.inputs import (
     ELICIT,
@@ -91,6 +92,11 @@ class Context:
     def envelope(self) -> Envelope:
         """The revision in use, and what the client says it is and can do."""
         return self.call.envelope
+
+    @property
+    def takes_apps(self) -> bool:
+        """Whether the client shows a tool's page (`@server.tool(ui=…)`) beside what it returns."""
+        return takes_apps(self.call.envelope.capabilities)
 
     @property
     def cancelled(self) -> bool:

@@ -134,6 +134,14 @@ class Resources:
             )
         return result
 
+    def has(self, uri: str) -> bool:
+        """Whether there is something to read it with."""
+        try:
+            self._find(uri)
+        except RpcError:
+            return False
+        return True
+
     async def contents(self, call: Call, uri: str) -> Sequence[ResourceContents]:
         """What `Context.read_resource` gives a handler."""
         item, values = self._find(uri)

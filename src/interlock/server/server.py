@@ -11,6 +11,8 @@ import msgspec
 from interlock.errors import METHOD_NOT_FOUND, RegistrationError, RpcError
 from interlock.protocol.call import Call, Handler, Middleware, stack
 from interlock.protocol.sealing import Keyring, from_environment
+from interlock.server.apps import Html
+from interlock.server.apps import page as app_page
 from interlock.server.completion import Completer, Completions
 from interlock.server.context import Context
 from interlock.server.function import Function, documentation, name_of
@@ -26,6 +28,9 @@ from interlock.server.threads import WORKERS, Threads
 from interlock.server.tools import Tools, describe, shown
 from interlock.store.memory import MemoryStore
 from interlock.store.ports import Store
+from interlock.wire.apps import EXTENSION as UI
+from interlock.wire.apps import SCHEME, Audience, Csp, Permission, ToolPage, page_of_tool
+from interlock.wire.apps import SETTINGS as UI_SETTINGS
 from interlock.wire.content import ResourceContents
 from interlock.wire.lifecycle import (
     DiscoverResult,
@@ -195,6 +200,8 @@ class Server:
         structured: bool = True,
         task: Mode = "never",
         cache: CacheHints | None = None,
+        ui: str | None = None,
+        visibility: Sequence[Audience] | None = None,
     ) -> Callable[[F], F]: ...
 
     def tool(self, function: F | None = None, /, **options: Any) -> F | Callable[[F], F]:
@@ -211,10 +218,17 @@ class Server:
         *task* lets calls outlive their request, for clients that can have a task for an answer:
         "optional" makes one of every call that takes longer than a moment, "required" of every
         call, and refuses clients that cannot; "later" waits for `await ctx.become_task()`.
+
+        *ui* is the page (`app_resource`) that shows its results where a client can; what the tool
+        returns must do without. *visibility* ["app"] keeps it to pages: hosts do not show it to
+        their model, but those that know of no apps do.
         """
 
         def register(function: F) -> F:
-            self.tools.shelf.add(describe(function, **options))
+            tool = describe(function, **options)
+            self.tools.shelf.add(tool)
+            if page_of_tool(tool.listed.meta) != ToolPage():
+                self._extensions[UI] = UI_SETTINGS
             return function
 
         return register(function) if function is not None else register
@@ -261,6 +275,41 @@ class Server:
             return function
 
         return register
+
+    def app_resource(
+        self,
+        uri: str,
+        html: Html,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        csp: Csp | None = None,
+        permissions: Sequence[Permission] = (),
+        domain: str | None = None,
+        prefers_border: bool | None = None,
+        cache: CacheHints | None = None,
+    ) -> None:
+        """Offer a page under a `ui://` URI, for tools to be shown by (`@server.tool(ui=uri)`).
+
+        *html* is the whole document, the `Path` of its file, which is read each time, or a function
+        that gives it. It runs in a frame of the client's, which lets it reach nothing but what
+        *csp* names, and may grant it *permissions*; *domain* and *prefers_border* are wishes.
+        """
+        page = app_page(
+            uri,
+            html,
+            name=name or uri.removeprefix(SCHEME) or uri,
+            title=title,
+            description=description,
+            csp=csp,
+            permissions=permissions,
+            domain=domain,
+            prefers_border=prefers_border,
+            hints=cache,
+        )
+        self.resources.resources.add(page)
+        self._extensions[UI] = UI_SETTINGS
 
     @overload
     def prompt(self, function: F, /) -> F: ...
@@ -361,8 +410,15 @@ class Server:
 
     async def start(self) -> None:
         """Open the store and the lifespan. Whoever serves the server calls it once, before the
-        first call.
+        first call. Raises `RegistrationError` for a tool that is shown by a page there is none of.
         """
+        for tool in self.tools.shelf:
+            page = page_of_tool(tool.listed.meta).resource_uri
+            if page is not None and not self.resources.has(page):
+                raise RegistrationError(
+                    f"{tool.key} is shown by {page}, which is not here: server.app_resource({page!r}"
+                    ", …) offers it"
+                )
         await self._store.open()
         try:
             await self._lifespan.start()

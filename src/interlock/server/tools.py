@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw
 
 from interlock.errors import INVALID_PARAMS, RegistrationError, RpcError, ToolError
 from interlock.protocol.call import Call
+from interlock.server.apps import shown_by
 from interlock.server.function import (
     BLOCKS,
     Function,
@@ -30,6 +31,7 @@ from interlock.server.shape import BadArguments, wrapped
 from interlock.server.shelf import Shelf, drawn
 from interlock.server.tasks import MODES, Mode, Tasks
 from interlock.server.threads import Threads
+from interlock.wire.apps import Audience
 from interlock.wire.content import Text
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import encode
@@ -203,6 +205,8 @@ def describe(
     structured: bool = True,
     cache: CacheHints | None = None,
     task: Mode = "never",
+    ui: str | None = None,
+    visibility: Sequence[Audience] | None = None,
 ) -> FunctionTool:
     """The tool that *function* is; whatever is not given is read off it."""
     signature = Signature(function)
@@ -246,7 +250,7 @@ def describe(
         output_schema=wrapped(output_schema) if output_schema and wrap else output_schema,
         annotations=annotations,
         icons=drawn(icons),
-        meta=meta,
+        meta=shown_by(name, ui, visibility, meta),
     )
     if task not in MODES:
         raise RegistrationError(f"{name}: task={task!r} is none of {', '.join(MODES)}")
