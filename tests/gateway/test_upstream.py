@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec import Raw
 
 from interlock.errors import ConnectFailed, PeerError
 from interlock.gateway.config import load
@@ -102,13 +103,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def busy_at(port: int) -> Generator[None]:
-    process = subprocess.Popen([sys.executable, str(BUSY), str(port)])
+def program(*arguments: str) -> Generator[None]:
+    process = subprocess.Popen([sys.executable, *arguments])
     try:
         yield
     finally:
         process.kill()
         process.wait()
+
+
+def busy_at(port: int) -> AbstractContextManager[None]:
+    return program(str(BUSY), str(port))
 
 
 async def test_an_endless_list_is_cut_and_said_to_be(tmp_path: Path) -> None:
@@ -158,6 +163,38 @@ async def test_a_server_at_a_url_is_spoken_to_as_its_entry_says(
             assert b"structuredContent" in bytes((await upstream.handle(call("pid"))).body)
             await upstream.stop()
             assert story.told[-1] == "stopped"
+
+
+MIRRORING = """
+import sys
+from typing import Annotated
+from interlock import Server, run
+from interlock.server.shape import Header
+server = Server("mirroring")
+@server.tool
+async def query(region: Annotated[str, Header("Region")]) -> str:
+    return region
+run(server, "http", port=int(sys.argv[1]))
+"""
+
+
+async def test_what_a_tool_wants_in_headers_is_written_anew_for_its_server(
+    tmp_path: Path,
+) -> None:
+    """A gateway relays no header: names differ on its two sides, and it knows what was listed."""
+    port = free_port()
+    entry: dict[str, object] = {"type": "http", "url": f"http://127.0.0.1:{port}/mcp"}
+    arguments = Raw('{"region":"Zürich"}'.encode())
+    made = Call(
+        BY_NAME["tools/call"],
+        CallToolParams(name="query", arguments=arguments),
+        Envelope(LATEST_MODERN),
+        raw=Raw('{"name":"query","arguments":{"region":"Zürich"}}'.encode()),
+    )
+    with program("-c", MIRRORING, str(port)):
+        async with upstream_of(tmp_path, entry) as (upstream, story):
+            await story.until("running")
+            assert "Zürich".encode() in bytes((await upstream.handle(made)).body)
 
 
 async def test_a_call_waits_for_a_server_that_starts(tmp_path: Path) -> None:
