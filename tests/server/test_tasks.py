@@ -317,13 +317,18 @@ async def test_one_caller_s_tasks_leave_room_for_another_s(caller: Caller):
     await bench.server.stop()
 
 
-async def test_progress_becomes_the_task_s_message(bench: Bench, caller: Caller):
-    task = await caller.start("reports", progress="p")
+@pytest.mark.parametrize("token", ["p", ""])
+async def test_progress_becomes_the_task_s_message(bench: Bench, caller: Caller, token: str):
+    """Whether or not its caller asked for progress notifications too, which are another thing."""
+    task = await caller.start("reports", progress=token)
     await soon(bench.reached.wait())
     seen = await caller.until(task, lambda seen: "statusMessage" in seen)
     assert (seen["status"], seen["statusMessage"]) == ("working", "1 of 4")
     bench.go.set()
     assert "statusMessage" not in await caller.end(task)
+    notices = caller.heard.of("notifications/progress")
+    assert all(notice["progressToken"] == token for notice in notices)
+    assert token or not notices
 
 
 async def test_a_server_that_stops_says_so_of_its_tasks(bench: Bench, caller: Caller):

@@ -25,7 +25,7 @@ from interlock.store.ports import Unsubscribe
 from interlock.transport.eager import eagerly
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import encode
-from interlock.wire.meta import RawResult, Result, Wire
+from interlock.wire.meta import RawResult, RequestMeta, Result, Wire
 from interlock.wire.notices import PROGRESS, Notice, ProgressNotice
 from interlock.wire.tasks import RELATED, STATUS, Status
 
@@ -41,6 +41,7 @@ MESSAGE: Final = 500
 """How long a task's message may be, in characters."""
 PAUSES: Final = (0.2, 1.0, 5.0)
 """Seconds before the end of a task is written again, where the store could not."""
+
 
 class _Relayed(Wire):
     """What matters of a result that is relayed."""
@@ -77,6 +78,7 @@ class Errand:
         self._message: str | None = None
         self._reason: str | None = None
         self._told: tuple[str, str | None] = ("", None)
+        self._unheard = task is None and _wants_progress(self.call)
         self._looks: int = 0
         self._timer: asyncio.TimerHandle | None = None
         self._pacing: asyncio.TimerHandle | None = None
@@ -118,6 +120,7 @@ class Errand:
             await unsubscribe()
             return False
         self.key, self.id = key, record.id
+        self._unheard = self._unheard or _wants_progress(self.call)
         self._unsubscribe = unsubscribe
         seconds = record.ttl / 1000
         self._timer = asyncio.get_running_loop().call_later(seconds, self._overdue, seconds)
@@ -152,6 +155,8 @@ class Errand:
             self._message = (params.message or f"{params.progress:g}{total}")[:MESSAGE]
             if self.key and self._pacing is None:
                 self._pace()
+            if self._unheard:
+                return
         if not self.key:
             self._outlet.notify(method, params)
             return
@@ -334,6 +339,16 @@ class Errand:
         self._chores.discard(doing)
         if not doing.cancelled() and (error := doing.exception()) is not None:
             log.error("task %s: %s", self.id, error, exc_info=error)
+
+
+def _wants_progress(call: Call) -> bool:
+    """Have a handler report its progress, since a task can say it; whether nothing else may."""
+    meta = call.params.meta or RequestMeta()
+    if meta.progress_token is not None:
+        return False
+    meta = msgspec.structs.replace(meta, progress_token="")
+    call.params = msgspec.structs.replace(call.params, meta=meta)
+    return True
 
 
 def _settled(status: Status, *, is_error: bool = False) -> Callable[[Record], bool]:
