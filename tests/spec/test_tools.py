@@ -12,7 +12,7 @@ from msgspec import Meta
 from tests.peers import Json
 from tests.spec.asking import LISTS, call, listed, offered, server_info, watch
 from tests.spec.marking import requirement
-from tests.spec.scripts import LISTED, Script, meet
+from tests.spec.scripts import LISTED, SAID, Script, meet
 from tests.spec.ways import Way
 
 from interlock import Server, ToolError
@@ -377,6 +377,32 @@ async def test_structured_content_fits_its_schema_stands_in_the_text_too_and_may
         assert "structuredContent" not in await call(peer, "wrong")
         answer = await call(peer, "null")
         assert answer.get("structuredContent", ...) is (None if way.modern else ...)
+
+
+@requirement("TC-07", "TC-09")
+async def test_a_client_holds_results_against_the_schema_but_for_those_that_failed(way: Way):
+    """Structured content fits the output schema, and null is a value of its own.
+    A result with `isError` is not held against the output schema.
+
+    https://github.com/modelcontextprotocol/modelcontextprotocol/blob/main/docs/specification/2026-07-28/server/tools.mdx
+    """
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    tools = {"tools": [{**LISTED, "outputSchema": schema}]}
+    script = Script(way.revision, {"tools/list": tools})
+    fits: list[tuple[Json, bool]] = [
+        ({"structuredContent": {"n": 1}}, True),
+        ({"structuredContent": {"n": "one"}}, False),
+        ({}, False),
+        ({"isError": True}, True),
+        ({"structuredContent": {"n": "one"}, "isError": True}, True),
+    ]
+    async with meet(way, script) as client:
+        await client.list_tools()
+        for more, fit in fits:
+            script.answers["tools/call"] = {**SAID, **more}
+            result = await client.call_tool("tool")
+            assert (result.complaint is None) == fit
+            assert result.text == "said"
 
 
 @requirement("TC-08")
