@@ -216,7 +216,7 @@ class Client:
             on_stderr=_plain(on_stderr, "on_stderr"),
             on_noise=_plain(on_noise, "on_noise"),
             warden=warden,
-            listening=on_change is not None,
+            listening=on_change is not None or on_log is not None,
         )
         self._link: Link | None = None
         self._opening: asyncio.Task[None] | None = None
