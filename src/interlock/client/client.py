@@ -52,8 +52,7 @@ from interlock.errors import (
 from interlock.protocol.call import Call
 from interlock.protocol.rounds import rounds
 from interlock.protocol.session import Envelope
-from interlock.transport.link import Link
-from interlock.transport.warden import Warden
+from interlock.transport.link import Guardian, Link
 from interlock.version import VERSION
 from interlock.wire.completion import (
     CompleteParams,
@@ -180,7 +179,7 @@ class Client:
         on_stderr: Callable[[str], None] | None = None,
         on_noise: Callable[[str], None] | None = None,
         label: str | None = None,
-        warden: Warden | None = None,
+        warden: Guardian | None = None,
         cache: Cache | bool = True,
     ) -> None:
         self.target = read_target(target)

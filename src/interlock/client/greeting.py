@@ -19,7 +19,7 @@ from interlock.errors import (
 )
 from interlock.protocol.outgoing import Outgoing
 from interlock.protocol.session import Envelope
-from interlock.transport.warden import Warden
+from interlock.transport.link import Guardian
 from interlock.wire import tasks
 from interlock.wire.lifecycle import DiscoverResult, InitializeParams, InitializeResult
 from interlock.wire.meta import ClientCapabilities, Implementation, Params
@@ -54,7 +54,7 @@ class Wish(Struct, frozen=True):
     on_notice: Callable[[str, Raw], None] | None = None
     on_stderr: Callable[[str], None] | None = None
     on_noise: Callable[[str], None] | None = None
-    warden: Warden | None = None
+    warden: Guardian | None = None
     listening: bool = False
 
     def envelope(self, revision: Revision) -> Envelope:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import logging
 import os
 import time
@@ -105,8 +104,8 @@ class Keyring:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
             for secret in self._secrets:
-                key = hashlib.sha256(b"interlock sealing key\0" + secret).digest()
-                number = hashlib.sha256(b"interlock key id\0" + key).digest()[:_KEY_ID]
+                key = digest(b"interlock sealing key", secret)
+                number = digest(b"interlock key id", key)[:_KEY_ID]
                 self._ciphers.setdefault(number, AESGCM(key))
             self._sealing = next(iter(self._ciphers))
         return self._sealing
@@ -117,10 +116,12 @@ class Keyring:
 
 def digest(*parts: bytes) -> bytes:
     """A fixed number of bytes that stand for *parts*, each in its place: something to bind to."""
-    whole = hashlib.sha256()
+    from cryptography.hazmat.primitives.hashes import SHA256, Hash
+
+    whole = Hash(SHA256())
     for part in parts:
         whole.update(len(part).to_bytes(8, "big") + part)
-    return whole.digest()
+    return whole.finalize()
 
 
 def binding(call: Call) -> bytes:

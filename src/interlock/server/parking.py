@@ -75,10 +75,9 @@ class Held:
     *call* is the handler's own, kept up to date with the request that waits at the moment.
     """
 
-    def __init__(self, call: Call, bound: bytes, state: _State, *, foreign: bool = False) -> None:
+    def __init__(self, call: Call, state: _State, *, foreign: bool = False) -> None:
         """*foreign* says that the call came with a state which is the handler's own to read."""
         self.call = msgspec.structs.replace(call, outlet=self, kept=state.kept)
-        self.bound = bound
         self.answers = state.answers
         self.kept = state.kept
         self.rounds = state.rounds
@@ -263,12 +262,12 @@ class Parking:
     def _found(self, call: Call) -> Held:
         """What *call* goes on with: a new run, one that is parked, or one anew with old answers."""
         params: Any = call.params
-        bound = binding(call)
         sealed: str | None = params.request_state
         if sealed is None or not sealed.startswith(TICKET):
-            return Held(call, bound, _State(""), foreign=sealed is not None)
+            return Held(call, _State(""), foreign=sealed is not None)
         try:
-            state = _state.decode(self._keyring.open(sealed[len(TICKET) :], bound=bound))
+            opened = self._keyring.open(sealed[len(TICKET) :], bound=binding(call))
+            state = _state.decode(opened)
         except Unsealed as why:
             raise unusable(call, str(why)) from None
         if state.ticket in self._used:
@@ -284,7 +283,7 @@ class Parking:
         for key in state.asked:
             if key in responses:
                 state.answers[key] = Raw(bytes(responses[key]))
-        return Held(call, bound, state)
+        return Held(call, state)
 
     def _park(self, held: Held) -> InputRequired:
         held.rounds += 1
@@ -298,7 +297,9 @@ class Parking:
             for key, question in held.questions.items()
         }
         try:
-            sealed = TICKET + self._keyring.seal(encode(state), bound=held.bound, ttl=self._seconds)
+            sealed = TICKET + self._keyring.seal(
+                encode(state), bound=binding(held.call), ttl=self._seconds
+            )
         except ValueError as error:
             self._end_soon(held)
             raise RpcError(INVALID_REQUEST, f"This call cannot ask any more: {error}") from None

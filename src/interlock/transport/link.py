@@ -12,6 +12,21 @@ from interlock.wire.lifecycle import DiscoverResult, InitializeResult
 from interlock.wire.meta import RawResult, Wire
 
 
+class Guardian(Protocol):
+    """Whoever ends what this program started, should this program be killed: a `Warden` is one."""
+
+    @property
+    def environment(self) -> dict[str, str]: ...
+
+    def start(self) -> None: ...
+
+    def announce(self) -> None: ...
+
+    def guard(self, pgid: int) -> None: ...
+
+    def release(self, pgid: int) -> None: ...
+
+
 class Link(Protocol):
     """What a client does its calls over, whatever lies beneath."""
 

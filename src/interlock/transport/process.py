@@ -22,9 +22,9 @@ from typing import Final, Self
 
 from interlock.errors import ConnectFailed, ServerExited
 from interlock.transport.channel import MESSAGE_LIMIT
+from interlock.transport.link import Guardian
 from interlock.transport.pipes import PipeChannel, connect_reader, within
 from interlock.transport.vigil import group_lives, signal_group
-from interlock.transport.warden import Warden
 from interlock.wire.ndjson import LineTooLong
 
 STDERR_LINES: Final = 100
@@ -103,7 +103,7 @@ class ProcessChannel(PipeChannel):
         *,
         on_stderr: Callable[[str], None] | None,
         limit: int,
-        warden: Warden | None,
+        warden: Guardian | None,
     ) -> None:
         super().__init__(limit=limit)
         self.name = name
@@ -132,7 +132,7 @@ class ProcessChannel(PipeChannel):
         name: str,
         on_stderr: Callable[[str], None] | None = None,
         limit: int = MESSAGE_LIMIT,
-        warden: Warden | None = None,
+        warden: Guardian | None = None,
     ) -> Self:
         """Start *command* and join its stdin and stdout.
 
@@ -366,7 +366,7 @@ _NEW_GROUP: Final = (
 
 
 def _spawn(
-    argv: Sequence[str], env: Mapping[str, str], cwd: str | None, warden: Warden | None
+    argv: Sequence[str], env: Mapping[str, str], cwd: str | None, warden: Guardian | None
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         argv,
@@ -382,7 +382,7 @@ def _spawn(
     )
 
 
-def _tie(warden: Warden | None) -> Callable[[], None] | None:
+def _tie(warden: Guardian | None) -> Callable[[], None] | None:
     """What a child does between fork and exec to end when we do."""
     if sys.platform != "linux":
         return None
