@@ -6,6 +6,7 @@ The extension is SEP-2663, the experiment 2025-11-25 ยง Tasks; checklist TX-01โ€
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import AsyncGenerator
@@ -625,17 +626,43 @@ async def test_what_asks_by_its_result_does_so_before_there_is_a_task(bench: Ben
     assert (await caller.outcome(created["taskId"]))["content"][0]["text"] == "done"
 
 
-async def test_a_task_cannot_ask_by_its_result(bench: Bench, caplog: pytest.LogCaptureFixture):
+async def test_a_task_may_ask_by_its_result_too(bench: Bench, caller: Caller):
+    """The low-level way: what it returns is asked in the task, and then it runs again."""
+
     @bench.server.tool(task="optional")
-    async def wrong() -> InputRequired:
+    async def by_hand(ctx: Context) -> str | InputRequired:
         await bench.go.wait()
+        if ctx.request_state == "mine":
+            return ", ".join(f"{key}: {answer!r}" for key, answer in answers(ctx).items())
+        params: Json = {"message": "?", "requestedSchema": {"type": "object", "properties": {}}}
+        asked: Json = {"method": "elicitation/create", "params": params}
+        return InputRequired(input_requests={"q": asked, "r": asked}, request_state="mine")
+
+    def answers(ctx: Context) -> Json:
+        return {key: json.loads(bytes(raw))["action"] for key, raw in ctx.input_responses.items()}
+
+    task = await caller.start("by_hand")
+    bench.go.set()
+    if caller.modern:
+        for key in ("q", "r"):
+            await caller.asks(task, key)
+            await caller.result("tasks/update", taskId=task, inputResponses={key: YES})
+    outcome = await caller.outcome(task)
+    assert outcome["content"][0]["text"] == "q: 'accept', r: 'accept'"
+
+
+async def test_what_became_a_task_on_the_way_asks_by_its_result_no_more(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+):
+    @bench.server.tool(task="later")
+    async def wrong(ctx: Context) -> InputRequired:
+        await ctx.become_task()
         return InputRequired(request_state="x")
 
     caller = bench.caller()
-    task = await caller.start("wrong")
-    bench.go.set()
+    created = await caller.result("tools/call", name="wrong")
     with caplog.at_level(logging.CRITICAL, "interlock.tasks"):
-        seen = await caller.end(task)
+        seen = await caller.end(created["taskId"])
     assert seen["error"]["code"] == INTERNAL_ERROR
     assert "incident" in seen["error"]["message"]
 

@@ -19,11 +19,11 @@ from msgspec import Raw
 from interlock.errors import INTERNAL_ERROR, INVALID_REQUEST, RpcError, StoreError
 from interlock.protocol.call import Call
 from interlock.protocol.outlet import SILENT, Outlet
+from interlock.protocol.rounds import asks, rounds
 from interlock.protocol.sealing import digest
 from interlock.server.ledger import Answer, Ledger, Question, Record
 from interlock.store.ports import Unsubscribe
 from interlock.transport.eager import eagerly
-from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import encode
 from interlock.wire.meta import RawResult, RequestMeta, Result, Wire
 from interlock.wire.notices import PROGRESS, Notice, ProgressNotice
@@ -67,6 +67,8 @@ class Errand:
         self.call = call if task is not None else msgspec.structs.replace(call, outlet=self)
         self.wants: asyncio.Future[None] = loop.create_future()
         """Done once it asks: from then on it must be a task."""
+        self.becomes = False
+        """Whether a task is being made of it, if there is room for one."""
         self.ended: asyncio.Future[None] = loop.create_future()
         """Done once it is over, and that is on record."""
         self._ledger = ledger
@@ -93,9 +95,16 @@ class Errand:
         return self._task
 
     def start(self, run: Run) -> None:
-        self._task = eagerly(_run(run, self.call), asyncio.get_running_loop())
+        self._task = eagerly(self._run(run), asyncio.get_running_loop())
         if self.call.cancelled:
             self._task.cancel()
+
+    async def _run(self, run: Run) -> Result:
+        result = await run(self.call)
+        # Before there is a task its caller is asked, by its result; from then on the task asks.
+        if asks(result) and self.becomes and await asyncio.shield(self._begun):
+            result = await rounds(run, self.call, result, self._ask)
+        return result
 
     async def settled(self, seconds: float) -> None:
         """Wait until it is done or asks, but no longer than that."""
@@ -204,6 +213,9 @@ class Errand:
             raise RpcError(error["code"], error["message"], error.get("data"))
         return answer.result
 
+    async def _ask(self, method: str, params: Raw, key: str) -> Raw:
+        return await self.ask(method, params, key=key)
+
     def _name(self, method: str, params: Raw, key: str) -> str:
         """A key that nothing else was asked under, nor ever will be."""
         stem = key or f"{method.partition('/')[0]}-{digest(params).hex()[:12]}"
@@ -311,8 +323,8 @@ class Errand:
             return _failed(INTERNAL_ERROR, self._reason)
         try:
             result = task.result()
-            if isinstance(result, InputRequired):
-                raise TypeError("a task cannot return InputRequired: ask with ctx.elicit instead")
+            if asks(result):
+                raise TypeError("what became a task on the way cannot return InputRequired")
             body = bytes(result.body) if isinstance(result, RawResult) else encode(result)
             if len(body) > self._ledger.limits.result_bytes:
                 return _failed(INTERNAL_ERROR, f"The result of {len(body)} bytes is too long")
@@ -369,7 +381,3 @@ def _failed(code: int, message: str, data: Any = None) -> Callable[[Record], boo
         return True
 
     return settle
-
-
-async def _run(run: Run, call: Call) -> Result:
-    return await run(call)

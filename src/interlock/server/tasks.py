@@ -218,6 +218,7 @@ class Tasks:
 
     async def _begin(self, errand: Errand, ttl: float) -> Record | None:
         """Put a task on record for *errand*; None if there is no room for another."""
+        errand.becomes = True
         await self._vouch()
         record = self._ledger.draft(ttl)
         key = key_of(owner_of(errand.call.principal), record.id)
