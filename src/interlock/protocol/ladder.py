@@ -170,7 +170,8 @@ def _headers(suspect: Suspect) -> Refusal | None:
         return None
     name: Any = None
     if row is not None and row.mirrored is not None:
-        name = _any_object.decode(suspect.message.params).get(row.mirrored_member)
+        member = row.mirrored_member or ""
+        name = _any_object.decode(suspect.message.params).get(member)
     # A name that is no string is for the last rung to find.
     said = disagreement(
         mirror, suspect.meta[PROTOCOL_VERSION], method, name if isinstance(name, str) else None
