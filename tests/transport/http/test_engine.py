@@ -161,3 +161,24 @@ async def test_a_closed_engine_opens_nothing_again():
     await engine.close()
     with pytest.raises(ConnectionLost, match="closed"):
         await engine.send(Request("GET", "http://127.0.0.1:1/", {}))
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["in the middle", "before the headers"])
+async def test_closing_fails_whoever_still_waits_for_a_response(begun: bool):
+    engine = AiohttpEngine()
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n" if begun else b""
+
+    async def read(url: str) -> bytes:
+        found = await engine.send(Request("GET", url, {}))
+        try:
+            return b"".join([piece async for piece in found.pieces()])
+        finally:
+            found.close()
+
+    async with answering(head, hold=True) as (url, heads):
+        reading = asyncio.create_task(read(url))
+        while not heads:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await engine.close()
+        with pytest.raises(ConnectionLost):
+            await soon(reading)

@@ -78,6 +78,7 @@ class AiohttpEngine:
     def __init__(self) -> None:
         self._aiohttp: Any = None
         self._session: Any = None
+        self._responses: set[_AiohttpResponse] = set()
         self._closed = False
 
     async def send(self, request: Request) -> Response:
@@ -103,7 +104,7 @@ class AiohttpEngine:
             raise ConnectFailed(f"{request.url} is no URL that can be reached") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionLost(f"The connection to {request.url} broke off: {error}") from error
-        return _AiohttpResponse(aiohttp, response, request.url)
+        return _AiohttpResponse(aiohttp, response, request.url, self._responses)
 
     async def open_socket(self, request: Request, subprotocol: str, limit: int) -> Line:
         """A WebSocket that takes messages of up to *limit* bytes; the library's pings keep it.
@@ -133,6 +134,8 @@ class AiohttpEngine:
     async def close(self) -> None:
         self._closed = True
         session, self._session = self._session, None
+        for response in self._responses:
+            response.lose()
         if session is not None:
             await session.close()
 
@@ -165,10 +168,13 @@ class AiohttpEngine:
 
 
 class _AiohttpResponse:
-    def __init__(self, aiohttp: Any, response: Any, url: str) -> None:
+    def __init__(self, aiohttp: Any, response: Any, url: str, among: set[_AiohttpResponse]) -> None:
+        """It stands *among* the responses that are not closed yet, until it is."""
         self._aiohttp = aiohttp
         self._response = response
         self._url = url
+        self._among = among
+        among.add(self)
         self.status: int = response.status
         # A case-insensitive multi-dict: looking up lower case names works as promised.
         self.headers: Mapping[str, str] = response.headers
@@ -201,10 +207,16 @@ class _AiohttpResponse:
         return b"".join(pieces)
 
     def close(self) -> None:
+        self._among.discard(self)
         if self._response.content.at_eof():
             self._response.release()
         else:
             self._response.close()
+
+    def lose(self) -> None:
+        """Fail whoever reads it: a session that is closed just forgets that somebody does."""
+        why = "the connection was closed here"
+        self._response.content.set_exception(self._aiohttp.ClientConnectionError(why))
 
 
 class _AiohttpSocket:
