@@ -16,6 +16,7 @@ from tests.spec.ways import Answer, Open, Peer, Way
 
 from interlock import Client, Context, Server
 from interlock.errors import TimedOut
+from interlock.wire.inputs import ElicitParams
 from interlock.wire.notices import CANCELLED, PROGRESS, ProgressNotice
 
 TOKEN = "progressToken"
@@ -316,3 +317,32 @@ async def test_progress_does_not_extend_a_deadline(way: Way):
     async with meet(way, Script(way.revision, {"tools/call": busy})) as client:
         with pytest.raises(TimedOut, match="deadline"):
             await client.call_tool("tool", timeout=10, deadline=0.05, on_progress=heard.append)
+
+
+@requirement("CX-04", revisions=["2025-06-18", "2025-11-25"])
+async def test_the_time_a_person_takes_to_answer_is_not_the_servers(way: Way):
+    """Patience does not run while the server waits for us.
+
+    https://github.com/modelcontextprotocol/modelcontextprotocol/blob/main/docs/specification/2026-07-28/basic/patterns/cancellation.mdx
+    """
+    loop = asyncio.get_running_loop()
+    thought = asyncio.Event()
+
+    async def call(asked: Asked) -> None:
+        form: Json = {"type": "object", "properties": {}}
+        name = f"question {asked.id}"
+        await asked.ask(name, "elicitation/create", {"message": "?", "requestedSchema": form})
+        await script.hears(lambda heard: heard.id == name)
+        await asked.result(SAID)
+
+    async def think(asked: ElicitParams) -> None:
+        loop.call_later(0.15, thought.set)
+        await thought.wait()
+
+    script = Script(way.revision, {"tools/call": call})
+    async with meet(way, script, on_elicit=think) as client:
+        assert (await client.call_tool("tool", timeout=0.05)).text == "said"
+        never = asyncio.create_task(client.call_tool("tool", timeout=10, deadline=0.05))
+        thought.clear()
+        with pytest.raises(TimedOut, match="deadline"):
+            await never

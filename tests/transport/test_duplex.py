@@ -275,6 +275,42 @@ async def test_progress_renews_patience():
     waiting.disarm()
 
 
+async def test_patience_does_not_run_while_the_peer_waits_for_us():
+    """It asked something, and a person may take longer to answer than any server should."""
+    loop = asyncio.get_running_loop()
+    questions = {"who are you?"}
+    waiting = Waiting(1, "tools/call", Ear(), loop, questions)
+    waiting.arm(5, None)
+    for expected in (False, True):
+        assert waiting.timer is not None
+        waiting.timer.cancel()
+        waiting.renewed = loop.time() - 6
+        waiting._check()  # pyright: ignore[reportPrivateUsage]  the timer fires
+        assert waiting.future.done() == expected
+        questions.clear()
+    waiting.disarm()
+
+
+async def test_patience_begins_anew_once_we_have_answered():
+    before, after = Latch(), Latch()
+
+    async def ask(call: Call) -> Result:
+        await before(call)
+        await call.outlet.ask("roots/list", Params())
+        return await after(call)
+
+    async with joined(LATEST_LEGACY, Desk(ask=ask)) as both:
+        calling = both.call("ask", patience=1000)
+        await soon(before.reached.wait())
+        (waiting,) = both.client.exchange.waiting.values()
+        began, waiting.renewed = waiting.renewed, 0.0
+        before.go.set()
+        await soon(after.reached.wait())
+        assert waiting.renewed >= began
+        after.go.set()
+        await soon(calling)
+
+
 async def test_progress_does_not_move_the_deadline(revision: Revision):
     async def busy(call: Call) -> Result:
         meta = call.params.meta

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Final
 
 from msgspec import Raw
@@ -50,6 +50,7 @@ class Waiting:
     """A request of ours without its answer: what comes is a message, or why none will."""
 
     __slots__ = (
+        "answering",
         "deadline",
         "future",
         "id",
@@ -62,8 +63,15 @@ class Waiting:
     )
 
     def __init__(
-        self, id: Id, method: str, outlet: Outlet, loop: asyncio.AbstractEventLoop
+        self,
+        id: Id,
+        method: str,
+        outlet: Outlet,
+        loop: asyncio.AbstractEventLoop,
+        answering: Sized = (),
     ) -> None:
+        """*answering* is what the peer asks us and waits for, while it does."""
+        self.answering = answering
         self.id = id
         self.method = method
         self.outlet = outlet
@@ -99,6 +107,8 @@ class Waiting:
             self.timer.cancel()
 
     def _check(self) -> None:
+        if self.answering:
+            self.renew()  # As long as the peer waits for us, nobody can wait for the peer.
         # Progress only notes the time; the timer finds out when it fires that it was too early.
         end = min(self.renewed + self.patience, self.deadline)
         if end > self.loop.time():
@@ -247,7 +257,7 @@ class Duplex:
         if outgoing is None:
             raise ConnectionLost("the era is not settled yet")
         row = call.row
-        waiting = Waiting(self.exchange.next_id(), row.name, call.outlet, self._loop)
+        waiting = Waiting(self.exchange.next_id(), row.name, call.outlet, self._loop, self._runs)
         params = outgoing.params(call, waiting.id if row.may_ask else None)
         message = await self._round_trip(waiting, params, call.patience, call.deadline)
         return outcome(message, row.name, modern=outgoing.revision.modern)
@@ -346,6 +356,9 @@ class Duplex:
     def _forget(self, id: Id) -> None:
         del self._runs[id]
         del self.exchange.running[id]
+        if not self.exchange.serves:
+            for waiting in self.exchange.waiting.values():
+                waiting.renew()
 
     async def _answer(self, run: _Run) -> None:
         call = run.call

@@ -142,6 +142,22 @@ async def test_a_question_is_answered_and_belongs_to_the_call_on_whose_stream_it
     assert [call.asked_on for call in bench.calls] == [ear, None]
 
 
+async def test_a_call_knows_how_many_of_its_questions_are_open(bench: Bench):
+    """For as long as there are any its patience does not run."""
+    bench.legacy().go.clear()
+    question = Question(1, "tools/call", Ear())
+    renewed: list[int] = []
+    question.renew = lambda: renewed.append(question.asked)
+    for number in ("a", "b"):
+        bench.take(ask("roots/list", number), question)
+    assert renewed == [1, 2]
+    bench.go.set()
+    for _ in range(2):
+        await soon(bench.told.get())
+    await bench.incoming.close()
+    assert renewed == [1, 2, 1, 0]
+
+
 async def test_a_modern_server_asks_in_vain(bench: Bench):
     bench.modern()
     bench.take(ask("roots/list", "q"))

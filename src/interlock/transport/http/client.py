@@ -255,20 +255,31 @@ class HttpLink:
         return self._handle(call, ())
 
     async def _in_time(self, question: Question, post: Request, call: Call) -> Message:
-        """The answer, unless patience without progress or the deadline runs out first."""
+        """The answer, unless patience without progress or the deadline runs out first.
+
+        Patience does not run while the server waits for an answer of ours.
+        """
         loop = asyncio.get_running_loop()
         patience, deadline = call.patience, call.deadline
 
         def end() -> float | None:
-            if patience is None:
+            if patience is None or question.asked:
                 return deadline
             later = loop.time() + patience
             return later if deadline is None else min(later, deadline)
 
         try:
             async with asyncio.timeout_at(end()) as clock:
-                question.renew = lambda: clock.reschedule(end())
-                return await self._round_trip(question, post)
+
+                def renew() -> None:
+                    if not clock.expired():
+                        clock.reschedule(end())
+
+                question.renew = renew
+                try:
+                    return await self._round_trip(question, post)
+                finally:
+                    question.renew = None
         except TimeoutError:
             self._give_up(question, "timed out")
             late = deadline is not None and loop.time() >= deadline

@@ -32,15 +32,25 @@ _cancelled: Final = msgspec.json.Decoder(CancelledNotice)
 
 
 class Question:
-    """A request of ours without its answer."""
+    """A request of ours without its answer.
 
-    __slots__ = ("id", "method", "outlet", "renew")
+    *renew* is called when its server was heard of, and whenever *asked*, the number of questions
+    that the server waits for before it goes on, is not what it was.
+    """
+
+    __slots__ = ("asked", "id", "method", "outlet", "renew")
 
     def __init__(self, id: Id, method: str, outlet: Outlet = SILENT) -> None:
         self.id = id
         self.method = method
         self.outlet = outlet
+        self.asked = 0
         self.renew: Callable[[], None] | None = None
+
+    def asks(self, more: int) -> None:
+        self.asked += more
+        if self.renew is not None:
+            self.renew()
 
     def is_answered_by(self, message: Message) -> bool:
         # An error may come without an id; on a request's own response it can mean no other.
@@ -131,6 +141,9 @@ class Incoming:
         if task is not None:
             self._answering[number] = task
             task.add_done_callback(lambda _: self._answering.pop(number, None))
+            if question is not None:
+                question.asks(+1)
+                task.add_done_callback(lambda _: question.asks(-1))
 
     async def _respond(self, call: Call) -> None:
         body, _ = await self._dispatch.respond(call)
