@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from msgspec import UNSET
@@ -210,6 +211,8 @@ class App:
             await self.sessions.keep(session)
             headers = [*headers, (b"mcp-session-id", session.session.id.encode())]
         reply = self._reply(send, headers, head, session)
+        # A call may be open for days, as subscriptions are: what it came in is let go of here.
+        del body, message
         try:
             answer = await self._attend(call, session, reply, receive)
             if session is not None:
@@ -274,13 +277,13 @@ class App:
         """
         call.outlet = reply
         waiting: list[Attendance] = []
-
-        def waits() -> None:
-            waiting.append(Attendance(call, session, self.attended, reply, receive))
-
         answer: tuple[bytes, int] | None = None
         try:
-            answer = await attended(self.dispatch.respond(call), waits)
+            # No closure: it would weigh four times as much, in each call that waits for days.
+            answer = await attended(
+                self.dispatch.respond(call),
+                partial(_wait, waiting, call, session, self.attended, reply, receive),
+            )
         except asyncio.CancelledError as error:
             if not waiting or waiting[0].end is None:
                 task = asyncio.current_task()
@@ -425,6 +428,17 @@ _LONG: Final = Refusal(
     INVALID_PARAMS, f"initialize may have at most {GREETING_LIMIT} bytes", status=413
 )
 _HOMELESS: Final = Refusal(INVALID_REQUEST, "A response needs the Mcp-Session-Id it belongs to")
+
+
+def _wait(
+    waiting: list[Attendance],
+    call: Call,
+    session: HttpSession | None,
+    among: set[Attendance],
+    reply: Reply,
+    receive: Receive | None,
+) -> None:
+    waiting.append(Attendance(call, session, among, reply, receive))
 
 
 def _unknown_version(head: Head) -> Refusal | None:

@@ -49,7 +49,7 @@ class Attendance:
         if session is not None:
             session.running[call.id] = self
         if receive is not None:
-            self._watcher = asyncio.create_task(left(receive, reply.hang_up, self._leave))
+            self._watcher = asyncio.create_task(self._watch(receive, reply))
         reply.fill_silence()
 
     def finish(self) -> End | None:
@@ -69,7 +69,10 @@ class Attendance:
     def stop(self) -> None:
         self._finish_early(End.STOPPED)
 
-    def _leave(self) -> None:
+    async def _watch(self, receive: Receive, reply: Reply) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        reply.hang_up()
         # Closing the stream is how a modern client cancels; a legacy one may only have lost it
         # (2025-11-25 § Transports: a disconnect should not be taken for a cancellation).
         if self._session is None:
@@ -90,6 +93,7 @@ def attended(
     try:
         yielded = coroutine.send(None)
         waits()
+        del waits  # It may be days until the rest is done.
         while True:
             try:
                 value = yield yielded

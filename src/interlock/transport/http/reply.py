@@ -48,6 +48,26 @@ class Reply:
     Resumability); a stream without a session is lost with its connection.
     """
 
+    __slots__ = (
+        "_asked",
+        "_closing",
+        "_done",
+        "_events",
+        "_flushing",
+        "_headers",
+        "_json",
+        "_keep_alive",
+        "_reader",
+        "_send",
+        "_session",
+        "_size",
+        "_started",
+        "_stream",
+        "_streams",
+        "_timer",
+        "dead",
+    )
+
     def __init__(
         self,
         send: Send,
@@ -75,7 +95,7 @@ class Reply:
         self._reader: Reader | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._asked: set[asyncio.Future[Message]] = set()
+        self._asked: tuple[asyncio.Future[Message], ...] = ()
 
     # As an outlet.
 
@@ -100,13 +120,13 @@ class Reply:
         name = session.next_id()
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         session.asked[name] = future
-        self._asked.add(future)
+        self._asked = (*self._asked, future)
         try:
             data = params if isinstance(params, Raw) else encode(params)
             self._put(request(name, method, data))
             message = await future
         finally:
-            self._asked.discard(future)
+            self._asked = tuple(other for other in self._asked if other is not future)
             del session.asked[name]
         try:
             return Raw(outcome(message, method, modern=False).body)
