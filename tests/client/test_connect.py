@@ -35,7 +35,7 @@ from interlock.wire.meta import ClientCapabilities, Implementation
 
 @asynccontextmanager
 async def connected(
-    peer: Peer, revision: str = "auto", probe: float = 0.01, timeout: float = 5
+    peer: Peer, revision: str = "auto", probe: float = 30, timeout: float = 60
 ) -> AsyncGenerator[str]:
     """The revision that a client settles on with *peer*."""
     modern, legacy = wished(revision)
@@ -80,7 +80,7 @@ async def test_any_other_answer_leads_to_the_handshake(answer: Answer):
 
 async def test_silence_leads_to_the_handshake():
     peer = Peer(server_discover=None, initialize=greeting())
-    async with connected(peer) as revision:
+    async with connected(peer, probe=0.01) as revision:
         assert revision == "2025-11-25"
     assert peer.heard[:2] == ["server/discover", "initialize"]
 
@@ -97,7 +97,7 @@ async def test_a_modern_server_that_is_slow_to_start_is_not_taken_for_a_legacy_o
         peer.reply(first[0], discovery())
 
     peer = Peer(server_discover=keep, initialize=refuse)
-    async with connected(peer, probe=0.05) as revision:
+    async with connected(peer, probe=0.5) as revision:
         assert revision == MODERN
 
 
@@ -111,7 +111,7 @@ async def test_an_answer_to_discovery_that_comes_after_the_handshake_changes_not
         peer.reply(first[0], discovery())
 
     peer = Peer(server_discover=keep, initialize=greeting(), notifications_initialized=late)
-    async with connected(peer) as revision:
+    async with connected(peer, probe=0.01) as revision:
         assert revision == "2025-11-25"
 
 
@@ -185,7 +185,7 @@ async def test_a_server_that_refuses_both_says_why():
             pass
     silent = Peer(server_discover=None, initialize=-32000)
     with pytest.raises(ConnectFailed, match=r"error -32000"):
-        async with connected(silent):
+        async with connected(silent, probe=0.01):
             pass
 
 
