@@ -494,6 +494,9 @@ async def test_an_error_has_the_http_status_of_its_code(way: Way):
             begun = await peer.begin(data)
             answer = await begun.answer()
             assert (answer.code, answer.status) == (code, 400)
+    async with way.join(Server("bare")) as peer:
+        answer = await peer.ask("completion/complete", dict(answered(MODERN)[-1][1]))
+        assert (answer.code, answer.status) == (-32601, 404)
 
 
 # Unknown fields, and the order of complaints.
