@@ -230,6 +230,21 @@ def test_a_complaint_says_where_and_what_was_expected(annotation: Any, json: str
     assert complaint in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("annotation", "json", "value"),
+    [
+        (int, "5.0", 5),
+        (int, "1e2", 100),
+        (list[Point], '[{"x":1.0}]', [Point(1)]),
+        (int | None, "-0.0", 0),
+        (float, "5.0", 5.0),
+    ],
+)
+def test_a_whole_number_is_an_integer_however_it_is_written(annotation: Any, json: str, value: Any):
+    """So says JSON Schema, which is what a client was told (2020-12 § type)."""
+    assert read(annotation, f'{{"it":{json}}}') == value
+
+
 def test_a_complaint_does_not_repeat_a_long_value():
     with pytest.raises(BadArguments) as caught:
         read(Color, '{"it":"%s"}' % ("x" * 5000))

@@ -86,6 +86,10 @@ class NativeArguments:
         except UNREADABLE as error:
             if bytes(raw) == b"null":
                 return self.from_json(Raw())
+            with contextlib.suppress(*UNREADABLE):
+                # 5.0 is an integer to JSON Schema, and so by what is listed; to msgspec it is none.
+                whole = _integral(msgspec.json.decode(raw))
+                return self._astuple(msgspec.convert(whole, self._type))
             raise BadArguments(str(error)[:_PRINTED]) from None
 
     def from_strings(self, values: Mapping[str, str | Raw]) -> tuple[Any, ...]:
@@ -248,6 +252,19 @@ def _field(default: Any, *, shown: bool) -> Any:
     if isinstance(default, (list, dict, set, bytearray)):
         return msgspec.field(default_factory=lambda: copy.deepcopy(cast("Any", default)))
     return default if shown else msgspec.field(default_factory=lambda: default)
+
+
+def _integral(value: Any) -> Any:
+    """*value* with whole numbers as integers, however they were written."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {key: _integral(each) for key, each in cast("dict[str, Any]", value).items()}
+        case list():
+            return [_integral(each) for each in cast("list[Any]", value)]
+        case _:
+            return value
 
 
 def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:
