@@ -22,6 +22,7 @@ from interlock.protocol.session import Session
 from interlock.transport.http.attendance import Attendance, End, attended, left
 from interlock.transport.http.batches import several, sort
 from interlock.transport.http.elsewhere import meeting
+from interlock.transport.http.following import follow
 from interlock.transport.http.guards import BODY_LIMIT, LOOPBACK, Guards, Head, Rejection
 from interlock.transport.http.lifespan import Lifespan
 from interlock.transport.http.plain import (
@@ -36,7 +37,7 @@ from interlock.transport.http.plain import (
     refuse,
     turn_away,
 )
-from interlock.transport.http.reply import ALIVE, HERE, KEEP_ALIVE, STREAM_HEADERS, Reply
+from interlock.transport.http.reply import KEEP_ALIVE, Reply
 from interlock.transport.http.sessions import HttpSession, Sessions
 from interlock.transport.http.sse2024 import SseEndpoint
 from interlock.transport.websocket import Sockets
@@ -334,7 +335,6 @@ class App:
         session = await self._named(head, send, "GET opens the stream of a legacy session")
         if session is None:
             return
-        arrived = asyncio.Event()
         if head.last_event is None:
             stream, after = session.stand()
         elif (found := session.resume(head.last_event)) is None:
@@ -342,34 +342,16 @@ class App:
             return
         else:
             stream, after = found
-        reader = stream.read(after, arrived.set)
-        watcher = asyncio.create_task(left(receive, reader.lose))
-        headers = [*STREAM_HEADERS, *cors(head)]
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            # Something at once: servers that wait for a first byte send the headers with it.
-            if session.primes and head.last_event is None and after == stream.last:
-                stream.add(b"")
-            else:
-                await send({"type": "http.response.body", "body": HERE, "more_body": True})
-            while not reader.over:
-                if chunk := reader.pull() or await self._silence(arrived):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
-        except OSError:
-            reader.lose()  # How a standing stream usually ends.
-        finally:
-            watcher.cancel()
-            reader.leave()
-
-    async def _silence(self, arrived: asyncio.Event) -> bytes:
-        """Wait until something *arrived*; what to say if it takes too long."""
-        arrived.clear()
-        try:
-            await asyncio.wait_for(arrived.wait(), self.keep_alive)
-        except TimeoutError:
-            return ALIVE
-        return b""
+        fresh = head.last_event is None and after == stream.last
+        await follow(
+            stream,
+            after,
+            receive,
+            send,
+            cors(head),
+            keep_alive=self.keep_alive,
+            prime=fresh and session.primes,
+        )
 
     async def _delete(self, head: Head, send: Send) -> None:
         session = await self._named(head, send, "DELETE ends a legacy session")
