@@ -139,7 +139,7 @@ async def test_middleware_sees_every_call_the_first_outermost(joined: Joined, er
 
 async def test_methods_of_the_other_era_do_not_exist(joined: Joined):
     """-32601 by absence (§ Versioning)."""
-    async with joined(a_server(), "modern") as client:
+    async with joined(a_server(), "modern", cache=False) as client:
         meta = json.loads(joined.sent[0])["params"]["_meta"]
         for method in ("ping", "logging/setLevel", "resources/subscribe"):
             params = {"_meta": meta, "level": "info", "uri": "x://y"}
