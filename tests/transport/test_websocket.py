@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import uvicorn
-from tests.peers import Desk, Latch, ask, echo, hello, soon
+from tests.peers import Desk, Latch, ask, echo, hello, said, soon
 
 from interlock import Client, Server
 from interlock.errors import ConnectFailed, ConnectionLost, HttpError, PeerError
+from interlock.protocol.call import Call
 from interlock.transport import websocket, websocket_client
 from interlock.transport.http.asgi import App
 from interlock.transport.queued import QueuedChannel
@@ -27,6 +28,7 @@ from interlock.transport.websocket import (
     refuse,
 )
 from interlock.transport.websocket_client import open_websocket
+from interlock.wire.meta import Result
 
 
 @asynccontextmanager
@@ -333,3 +335,20 @@ async def test_a_client_finds_a_server_over_it(revision: str):
         async with Client(url, revision=revision) as client:
             assert (await client.call_tool("add", {"a": 1, "b": 2})).text == "3"
         await app.stop()
+
+
+async def test_each_connection_is_a_session_of_its_own_name():
+    """Without authentication only that tells one client from another."""
+    names: set[str] = set()
+
+    async def whose(call: Call) -> Result:
+        assert call.session is not None
+        names.add(call.session.id)
+        return said("")
+
+    async with served(whose=whose) as (url, _):
+        for _ in range(2):
+            async with Client(url, revision="legacy") as client:
+                await client.call_tool("whose")
+    assert len(names) == 2
+    assert "" not in names

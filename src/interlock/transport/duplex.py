@@ -420,13 +420,14 @@ class _Standing:
         pass
 
 
-async def serve(service: Service, channel: Channel) -> None:
+async def serve(service: Service, channel: Channel, *, name: str = "") -> None:
     """Serve one peer over *channel*, in whichever era it speaks, until it is gone.
 
-    The service is not started or stopped: who serves several peers does that once.
+    The service is not started or stopped: who serves several peers does that once, and gives the
+    session of each a *name*, so that nobody takes one of them for another.
     """
     standing = _Standing()
-    session = Session(standing=standing)
+    session = Session(name, standing)
     duplex = Duplex(channel, Exchange(TO_SERVER, session), Dispatch(service))
     standing.duplex = duplex
     try:

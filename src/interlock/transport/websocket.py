@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
@@ -48,7 +49,9 @@ class Sockets:
         if channel is None:
             return
         self._open.add(channel)
-        serving = asyncio.create_task(serve(self._service, channel), name="interlock websocket")
+        serving = asyncio.create_task(
+            serve(self._service, channel, name=os.urandom(24).hex()), name="interlock websocket"
+        )
         # A client that is gone can be answered nothing any more: its calls end at once.
         gone = asyncio.create_task(channel.wait_lost())
         try:

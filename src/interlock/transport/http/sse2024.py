@@ -92,18 +92,18 @@ class SseEndpoint:
         line = self._lines[name] = _Line(send)
         try:
             await line.open([*STREAM_HEADERS, *cors(head)], f"{_address(scope)}?{_NAME}={name}")
-            await self._serve(line, receive)
+            await self._serve(line, receive, name)
         except ConnectionLost:
             pass  # It left before it had heard where to POST to.
         finally:
             del self._lines[name]
 
-    async def _serve(self, line: _Line, receive: Receive) -> None:
+    async def _serve(self, line: _Line, receive: Receive, name: str) -> None:
         channel = QueuedChannel(line, "the client")
         self._channels.add(channel)
         # A task of its own, so that a client that leaves ends its calls at once: nothing can be
         # answered any more, and there is no coming back to a stream of this transport.
-        serving = asyncio.create_task(serve(self._service, channel))
+        serving = asyncio.create_task(serve(self._service, channel, name=name))
         beside = [
             asyncio.create_task(left(receive, line.hang_up, serving.cancel)),
             asyncio.create_task(line.breathe(self._keep_alive)),
