@@ -542,7 +542,7 @@ UNTESTED: Final[dict[str, str]] = {
         ),
         AUTHORIZATION,
     ),
-    **dict.fromkeys(("IC-02", "AP-06", "AP-07", "AP-08", "AP-09", "AP-10"), CONSOLE),
+    **dict.fromkeys(("IC-02", "AP-07", "AP-08", "AP-09", "AP-10"), CONSOLE),
     **dict.fromkeys(("OTEL-02", "OTEL-04"), "spans are made by telemetry: an issue of its own"),
     "VN-07": "a rule for whoever designs an extension",
     "DS-06": "our server always speaks both eras: there is none without the handshake",
