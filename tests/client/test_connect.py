@@ -327,6 +327,7 @@ async def listening(app: Any) -> AsyncGenerator[str]:
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]  the tests keep theirs
     socket = config.bind_socket()
+    socket.listen()  # From here on clients wait instead of being refused.
     task = asyncio.create_task(server.serve(sockets=[socket]))
     try:
         yield f"http://127.0.0.1:{socket.getsockname()[1]}/mcp"

@@ -46,6 +46,7 @@ async def listening(app: Any, **options: Any) -> AsyncGenerator[str]:
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]  the tests keep theirs
     socket = config.bind_socket()
+    socket.listen()  # From here on clients wait instead of being refused.
     task = asyncio.create_task(server.serve(sockets=[socket]))
     try:
         yield f"ws://127.0.0.1:{socket.getsockname()[1]}/mcp"
