@@ -31,6 +31,10 @@ class Lifespan:
         """Whether whoever leaves next is the last."""
         return self._users == 1
 
+    @property
+    def used(self) -> bool:
+        return self._users > 0
+
     async def start(self) -> None:
         """Enter on first use; raises what entering raised."""
         self._users += 1

@@ -13,6 +13,7 @@ from interlock.protocol.call import Call, Handler, Middleware, stack
 from interlock.protocol.sealing import Keyring, from_environment
 from interlock.server.apps import Html
 from interlock.server.apps import page as app_page
+from interlock.server.carrying import Carrier
 from interlock.server.completion import Completer, Completions
 from interlock.server.context import Context
 from interlock.server.function import Function, documentation, name_of
@@ -74,7 +75,8 @@ class Server:
     for what they asked modern clients, each for *parked_seconds*.
 
     *store* keeps tasks, as far as *tasks* allows: by default in this process, with a `SqliteStore`
-    over its end. The server opens it when it starts, and closes it when it stops.
+    over its end. Workers of one name that share a store tell one another's clients of changes. The
+    server opens it when it starts, and closes it when it stops.
 
     A server may be changed while it runs: clients are told, of the kinds that it had when they
     came. *offers* names kinds ("tools", "resources", "prompts") that it will have later.
@@ -121,6 +123,8 @@ class Server:
         self._store = store if store is not None else MemoryStore()
         self.tasks = Tasks(self._store, tasks, self._has_tasks)
         self.subscriptions.follow = self.tasks.follow
+        # Nobody else sees a store of our own.
+        self._carrier = Carrier(store.bus, name, self.subscriptions) if store is not None else None
 
         def shelf(member: str, noun: str, kind: Kind, **options: Any) -> Shelf[Any]:
             def changed() -> None:
@@ -421,8 +425,12 @@ class Server:
                 )
         await self._store.open()
         try:
+            if self._carrier is not None:
+                await self._carrier.start()
             await self._lifespan.start()
         except BaseException:
+            if self._carrier is not None and not self._lifespan.used:
+                await self._carrier.stop()
             await self._store.close()
             raise
 
@@ -435,6 +443,8 @@ class Server:
                 await self.tasks.end()
             if await self._lifespan.stop():
                 self.subscriptions.end()
+                if self._carrier is not None:
+                    await self._carrier.stop()
                 await self._parking.end()
                 self._threads.stop()
         finally:

@@ -56,6 +56,8 @@ _HEARD: Final = ListenParams(notifications=Filter())
 
 T = TypeVar("T")
 Told: TypeAlias = Notice | Task
+Say: TypeAlias = Callable[[Collection[Kind], Collection[str]], None]
+"""Takes the lists and the resources that changed in one round."""
 Tell: TypeAlias = Callable[[str, str, Told], None]
 """Sends a listener a notice of a method, in place of one with the same key that is still due."""
 
@@ -170,6 +172,9 @@ class Subscriptions:
         self._watching = 0
         self._kinds: dict[Kind, None] = {}
         self._uris: dict[str, None] = {}
+        self._say: Say | None = None
+        self._said_kinds: dict[Kind, None] = {}
+        self._said_uris: dict[str, None] = {}
         self._round: asyncio.Handle | None = None
         self._again_at = 0.0
 
@@ -271,9 +276,21 @@ class Subscriptions:
         """Tell everyone who watches the resource that its contents changed."""
         self._soon(self._note_uri, uri)
 
+    def carry(self, say: Say | None) -> None:
+        """Hand what is said here to *say* as well, round by round, for others to hear."""
+        self._loop = asyncio.get_running_loop()
+        self._say = say
+
+    def heard(self, kinds: Iterable[Kind], uris: Iterable[str]) -> None:
+        """Tell of what changed elsewhere, and say it to nobody else."""
+        self._kinds |= dict.fromkeys(kinds)
+        self._uris |= dict.fromkeys(uri for uri in uris if uri in self._watched)
+        if self._kinds or self._uris:
+            self._begin_round()
+
     def _soon(self, note: Callable[[T], None], what: T) -> None:
         """Note it at once in the loop's own thread; from a sync handler's, let the loop do it."""
-        if self._loop is None or not len(self):
+        if self._loop is None or not (len(self) or self._say):
             return
         try:
             here = asyncio.get_running_loop()
@@ -287,12 +304,17 @@ class Subscriptions:
 
     def _note_kind(self, kind: Kind) -> None:
         self._kinds[kind] = None
+        if self._say is not None:
+            self._said_kinds[kind] = None
         self._begin_round()
 
     def _note_uri(self, uri: str) -> None:
-        if uri in self._watched:
-            self._uris[uri] = None
-            self._begin_round()
+        if self._say is not None:
+            self._said_uris[uri] = None  # Somebody may watch it elsewhere.
+        elif uri not in self._watched:
+            return
+        self._uris[uri] = None
+        self._begin_round()
 
     def _begin_round(self) -> None:
         if self._round is None and self._loop is not None:
@@ -309,6 +331,9 @@ class Subscriptions:
         self._again_at = self._loop.time() + self._pause
         kinds, self._kinds = self._kinds, {}
         uris, self._uris = self._uris, {}
+        if self._say is not None and (self._said_kinds or self._said_uris):
+            self._say(self._said_kinds, self._said_uris)
+            self._said_kinds, self._said_uris = {}, {}
         for ear in [*self._sessions.values(), *self._listeners]:
             for kind in kinds:
                 if kind in ear.kinds:

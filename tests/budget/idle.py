@@ -1,9 +1,14 @@
-"""What an idle listener costs in memory: there may be thousands, and they stay for days."""
+"""Weighs idle listeners, and prints what one costs: the service, and an endpoint over HTTP.
+
+A program of its own, because the suite listens to its servers and remembers what they said.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
+import sys
 import tracemalloc
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -20,10 +25,6 @@ from interlock.wire.notices import Filter, ListenParams
 from interlock.wire.versions import LATEST_MODERN
 
 LISTENERS = 500
-SERVICE = 2_500
-"""Bytes a listener may cost the service, its task included: half of it is measured."""
-HTTP = 5_000
-"""Bytes an endpoint may add to what its server library keeps for a connection that stays open."""
 
 Listen = Callable[[int], Coroutine[Any, Any, Any]]
 
@@ -54,8 +55,8 @@ async def begin(listen: Listen, count: int) -> list[asyncio.Task[Any]]:
     return tasks
 
 
-async def test_an_idle_listener_costs_the_service_little():
-    subscriptions = Subscriptions()
+def by_the_service(subscriptions: Subscriptions) -> Listen:
+    """Listening to *subscriptions* directly."""
 
     def listen(number: int) -> Coroutine[Any, Any, Any]:
         uris = [f"note://{number}"]
@@ -65,7 +66,7 @@ async def test_an_idle_listener_costs_the_service_little():
             Call(BY_NAME[LISTEN], params, Envelope(LATEST_MODERN), id=number)
         )
 
-    assert await weigh(listen) <= SERVICE
+    return listen
 
 
 def a_server() -> Server:
@@ -120,16 +121,20 @@ def over_http(app: Callable[..., Awaitable[None]]) -> Listen:
     return listen
 
 
-async def test_an_idle_listener_costs_an_endpoint_little():
-    server = a_server()
-    app = App(server)
+async def nothing(scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+    """An endpoint that only waits: what it weighs is the server library's."""
+    await receive()
+    await receive()
+
+
+async def main() -> None:
+    service = await weigh(by_the_service(Subscriptions()))
+    app = App(a_server())
     await app.start()
-
-    async def nothing(scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
-        await receive()
-        await receive()
-
-    whole = await weigh(over_http(app))
-    assert whole - await weigh(over_http(nothing)) <= HTTP
+    endpoint = await weigh(over_http(app)) - await weigh(over_http(nothing))
     await app.stop()
-    assert len(server.subscriptions) == 0
+    sys.stdout.write(json.dumps({"service": service, "endpoint": endpoint}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
