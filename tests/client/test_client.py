@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from tests.joined import Joined
 from tests.peers import soon
+from tests.scripted import Peer, greeting
 
 from interlock import Client, Context, RpcError, Server
 from interlock.errors import (
+    LEGACY_RESOURCE_NOT_FOUND,
     ConfigError,
     ConnectionLost,
     NotConnected,
@@ -270,6 +272,15 @@ async def test_errors_of_the_server_are_raised_as_what_they_are(joined: Joined, 
         with pytest.raises(ResourceNotFound) as missing:
             await client.read_resource("note://gone")
         assert missing.value.uri == "note://gone"
+
+
+async def test_a_legacy_servers_code_says_enough_of_a_missing_resource():
+    """Its data is optional (2025-11-25 § Resources, Error Handling)."""
+    peer = Peer(initialize=greeting(), resources_read=LEGACY_RESOURCE_NOT_FOUND)
+    async with Client(peer.open, revision="legacy") as client:
+        with pytest.raises(ResourceNotFound) as missing:
+            await client.read_resource("note://gone")
+    assert missing.value.uri == "note://gone"
 
 
 async def test_meta_travels_with_a_call(joined: Joined, era: str):

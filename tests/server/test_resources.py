@@ -33,6 +33,7 @@ async def test_a_resource_is_listed_with_all_that_was_said_of_it(joined: Joined,
         "config://app",
         title="Configuration",
         mime_type="application/json",
+        size=7,
         annotations=Annotations(audience=["user"], priority=0.5),
         meta={"example.com/x": 1},
     )
@@ -53,7 +54,7 @@ async def test_a_resource_is_listed_with_all_that_was_said_of_it(joined: Joined,
         "Configuration",
     )
     assert resource.description == "How the app is set up."
-    assert resource.mime_type == "application/json"
+    assert (resource.mime_type, resource.size) == ("application/json", 7)
     assert resource.annotations == Annotations(audience=["user"], priority=0.5)
     assert resource.meta == {"example.com/x": 1}
     assert (template.uri_template, template.name) == ("user://{id}/{+path}", "file of a user")
@@ -306,6 +307,11 @@ def test_a_uri_and_its_function_must_agree(uri: str, complaint: str):
 
     with pytest.raises(RegistrationError, match=complaint):
         server.resource(uri)(function)
+
+
+def test_a_template_has_no_one_size():
+    with pytest.raises(RegistrationError, match="many resources"):
+        Server("s").resource("x://{a}", size=3)(str.upper)
 
 
 def test_a_template_must_give_all_that_is_wanted():

@@ -77,7 +77,7 @@ async def test_resources_and_templates_are_listed_with_all_that_was_said_of_them
     """
     server = Server("s")
     said: Json = {"title": "T", "description": "D", "mime_type": "text/x", "meta": {"a.b/c": 1}}
-    server.resource("a://b", name="one", **said)(lambda: "")
+    server.resource("a://b", name="one", size=3, **said)(lambda: "abc")
 
     @server.resource("a://{x}/c", name="many", **said)
     def of(x: str) -> str:
@@ -85,7 +85,8 @@ async def test_resources_and_templates_are_listed_with_all_that_was_said_of_them
 
     common = {"title": "T", "description": "D", "mimeType": "text/x", "_meta": {"a.b/c": 1}}
     async with way.join(server) as peer:
-        assert await listed(peer, "resources/list") == [{"uri": "a://b", "name": "one", **common}]
+        resource = {"uri": "a://b", "name": "one", "size": 3, **common}
+        assert await listed(peer, "resources/list") == [resource]
         (template,) = await listed(peer, "resources/templates/list")
     assert template == {"uriTemplate": "a://{x}/c", "name": "many", **common}
 
@@ -140,6 +141,9 @@ async def test_a_client_takes_either_code_for_a_missing_resource(way: Way):
             script.answers["resources/read"] = Refusal(code, "gone", {"uri": "a://b"})
             with pytest.raises(ResourceNotFound):
                 await client.read_resource("a://b")
+        script.answers["resources/read"] = Refusal(LEGACY_RESOURCE_NOT_FOUND, "gone")
+        with pytest.raises(ResourceNotFound):
+            await client.read_resource("a://b")
 
 
 @requirement("RS-05")

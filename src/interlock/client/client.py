@@ -41,11 +41,13 @@ from interlock.client.subscriptions import Subscription
 from interlock.client.target import Command, Target, Url, read_target
 from interlock.client.tasks import Task, created, support_of
 from interlock.errors import (
+    LEGACY_RESOURCE_NOT_FOUND,
     METHOD_NOT_FOUND,
     ConfigError,
     InvalidMessage,
     NotConnected,
     PeerError,
+    ResourceNotFound,
     RpcError,
     UsageError,
 )
@@ -466,9 +468,15 @@ class Client:
         on_progress: OnProgress | None = None,
     ) -> ReadResourceResult:
         """Read a resource; raises `ResourceNotFound` if the server has none with this URI."""
-        result = await self.request(
-            "resources/read", ReadResourceParams(uri=uri), timeout=timeout, on_progress=on_progress
-        )
+        params = ReadResourceParams(uri=uri)
+        try:
+            result = await self.request(
+                "resources/read", params, timeout=timeout, on_progress=on_progress
+            )
+        except RpcError as error:
+            if error.code != LEGACY_RESOURCE_NOT_FOUND:
+                raise
+            raise ResourceNotFound(uri) from error  # Its code says it all; the URI is optional.
         return read_contents(result, uri)
 
     async def subscribe(self, uri: str) -> None:

@@ -245,6 +245,7 @@ class Server:
         title: str | None = None,
         description: str | None = None,
         mime_type: str | None = None,
+        size: int | None = None,
         annotations: Annotations | None = None,
         icons: Sequence[Icon] | None = None,
         meta: dict[str, Any] | None = None,
@@ -255,7 +256,8 @@ class Server:
         The function returns text, bytes, `ResourceContents`, or anything that becomes JSON; None
         says that there is no such resource. Its parameters are the template's variables, converted
         to their types. Variables never match `..` or an encoded slash unless written `{+path}`,
-        and `..` not even then. *cache* is how long what it gives may be kept.
+        and `..` not even then. *size* is how many bytes a resource has, if that is known before
+        it is read. *cache* is how long what it gives may be kept.
         """
         if not isinstance(uri, str):  # pyright: ignore[reportUnnecessaryIsInstance]  for callers without types
             raise RegistrationError("@server.resource needs a URI: @server.resource('scheme://…')")
@@ -271,9 +273,11 @@ class Server:
                 "meta": meta,
             }
             if "{" not in uri:
-                listed = Resource(uri=uri, **common)
+                listed = Resource(uri=uri, size=size, **common)
                 self.resources.resources.add(FunctionResource(function, listed, cache))
             else:
+                if size is not None:
+                    raise RegistrationError(f"{uri!r} is many resources, which have no one size")
                 template = ResourceTemplate(uri_template=uri, **common)
                 self.resources.templates.add(FunctionTemplate(function, template, cache))
             return function
