@@ -1,7 +1,7 @@
 # Needs Python >= 3.11 and make; everything else is put into .venv* and .peers inside this folder.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check interop bench conformance fuzz spec clean dev
+.PHONY: help demo test check interop bench conformance fuzz soak spec clean dev
 
 PYTHON ?=
 PIN := .venv/bin/python .ci/peers.py
@@ -41,6 +41,9 @@ conformance: dev ## the official conformance suite against our server and client
 
 fuzz: dev ## 200,000 messages at server and client, most of them wrong; COUNT=5000: fewer
 	@.venv/bin/python tests/fuzz/run.py --messages $(or $(COUNT),200000)
+
+soak: dev ## sessions, listeners and parked calls by the thousand, abandoned: memory comes back
+	@.venv/bin/python tests/soak/run.py
 
 spec: dev ## which requirements of the specification have a test
 	@.venv/bin/python -m tests.spec.report -p no:cacheprovider
