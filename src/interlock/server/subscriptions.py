@@ -18,9 +18,9 @@ from msgspec import Raw
 
 from interlock.errors import INVALID_PARAMS, INVALID_REQUEST, RpcError
 from interlock.protocol.call import LOCAL, Call, Principal
-from interlock.protocol.outlet import Outlet
 from interlock.protocol.session import Session
-from interlock.wire.meta import SUBSCRIPTION_ID, EmptyResult, Id
+from interlock.server.ear import Ear, Told
+from interlock.wire.meta import SUBSCRIPTION_ID, EmptyResult
 from interlock.wire.notices import (
     ACKNOWLEDGED,
     LIST_CHANGED,
@@ -31,11 +31,9 @@ from interlock.wire.notices import (
     Kind,
     ListenParams,
     ListenResult,
-    Notice,
     UpdatedNotice,
 )
 from interlock.wire.resources import SubscribeParams
-from interlock.wire.tasks import Task
 
 LISTENERS: Final = 10_000
 EACH: Final = 1_000
@@ -55,7 +53,6 @@ _HEARD: Final = ListenParams(notifications=Filter())
 """What stands in a call for params that were read."""
 
 T = TypeVar("T")
-Told: TypeAlias = Notice | Task
 Say: TypeAlias = Callable[[Collection[Kind], Collection[str]], None]
 """Takes the lists and the resources that changed in one round."""
 Tell: TypeAlias = Callable[[str, str, Told], None]
@@ -73,78 +70,6 @@ class Follow(Protocol):
         Raises `RpcError` to refuse the whole subscription.
         """
         ...
-
-
-class _Ear:
-    """One who hears: a legacy session, or an open `subscriptions/listen`, which has an *id*."""
-
-    __slots__ = ("due", "id", "kinds", "outlet", "principal", "silent", "telling", "uris")
-
-    def __init__(
-        self,
-        outlet: Outlet,
-        kinds: frozenset[Kind],
-        uris: frozenset[str] | tuple[str, ...],
-        id: Id | None = None,
-        principal: Principal | None = None,
-    ) -> None:
-        self.outlet = outlet
-        self.kinds = kinds
-        self.uris = uris
-        self.id = id
-        self.principal = principal
-        # The acknowledgement is the first message of a subscription (2026-07-28 § Subscriptions).
-        self.silent = id is not None
-        self.due: dict[tuple[str, str], Told] | None = None
-        self.telling: asyncio.Task[None] | None = None
-
-    def acknowledged(self) -> None:
-        self.silent = False
-        self.tell()
-
-    def hear(self, method: str, key: str, notice: Told) -> None:
-        self.owe(method, key, notice)
-        self.tell()
-
-    def owe(self, method: str, key: str, notice: Told) -> None:
-        """Have *notice* told, in place of one of the same method and key that still is due."""
-        if self.id is not None:
-            notice.meta = {**(notice.meta or {}), SUBSCRIPTION_ID: self.id}
-        if self.due is None:
-            self.due = {}
-        self.due[method, key] = notice
-
-    def tell(self) -> None:
-        """Send what is due: at once if there is room for it, else as soon as there is."""
-        if self.silent or self.telling is not None or not self.due:
-            return
-        # One step of draining tells whether there is: nearly always, and then no task is needed.
-        draining = self.outlet.drain()
-        try:
-            draining.send(None)
-        except StopIteration:
-            self._send()
-        else:
-            draining.close()
-            self.telling = asyncio.create_task(self._tell())
-
-    def leave(self) -> None:
-        self.due = None
-        if self.telling is not None:
-            self.telling.cancel()
-
-    async def _tell(self) -> None:
-        try:
-            while self.due:
-                await self.outlet.drain()
-                self._send()
-        finally:
-            self.telling = None
-
-    def _send(self) -> None:
-        due, self.due = self.due, None
-        for (method, _), notice in (due or {}).items():
-            self.outlet.notify(method, notice)
 
 
 class Subscriptions:
@@ -166,8 +91,8 @@ class Subscriptions:
         self._offered = offered
         self._pause = pause
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listeners: dict[_Ear, asyncio.Future[None]] = {}
-        self._sessions: dict[int, _Ear] = {}
+        self._listeners: dict[Ear, asyncio.Future[None]] = {}
+        self._sessions: dict[int, Ear] = {}
         self._watched: dict[str, int] = {}
         self._watching = 0
         self._kinds: dict[Kind, None] = {}
@@ -188,7 +113,7 @@ class Subscriptions:
         self._loop = asyncio.get_running_loop()
         key = id(session)
         kinds = frozenset(self._offered())
-        ear = _Ear(session.standing, _SHARED.get(kinds, kinds), session.watched)
+        ear = Ear(session.standing, _SHARED.get(kinds, kinds), session.watched)
         self._sessions[key] = ear
 
         def leave() -> None:
@@ -206,7 +131,7 @@ class Subscriptions:
         # It may be open for days, and there may be thousands: what it came in is not kept.
         call.raw, call.params = Raw(), _HEARD
         honoured = self._honour(wanted)
-        ear = _Ear(
+        ear = Ear(
             call.outlet,
             _kinds(honoured),
             _collected(honoured.resource_subscriptions or ()),
@@ -366,7 +291,7 @@ class Subscriptions:
         if any(len(uri) > URI_LENGTH for uri in more):
             raise RpcError(INVALID_PARAMS, f"A URI to watch has {URI_LENGTH} characters at most")
 
-    def _admit(self, ear: _Ear) -> None:
+    def _admit(self, ear: Ear) -> None:
         if len(self._listeners) >= LISTENERS:
             raise RpcError(INVALID_REQUEST, "Too many subscriptions are open here; try later")
         # Whoever was not authenticated shares a principal with everyone else who was not.
@@ -390,19 +315,19 @@ class Subscriptions:
                 del self._watched[uri]
                 self.on_watch(uri, False)
 
-    def _forget(self, ear: _Ear) -> None:
+    def _forget(self, ear: Ear) -> None:
         ear.leave()
         self._unwatch(ear.uris)
         ear.uris = frozenset()
 
-    def _ear(self, call: Call) -> _Ear:
+    def _ear(self, call: Call) -> Ear:
         ear = self._sessions.get(id(call.session))
         if ear is None:
             raise RpcError(INVALID_REQUEST, "There is no session to subscribe in")
         return ear
 
 
-def _remember(call: Call, ear: _Ear) -> None:
+def _remember(call: Call, ear: Ear) -> None:
     if call.session is not None:
         call.session.watched = frozenset(ear.uris)
 
