@@ -11,7 +11,7 @@ from tests.joined import Joined
 from interlock import Context, RpcError, Server
 from interlock.client.answers import Answers, read_root, with_defaults
 from interlock.errors import INVALID_PARAMS, METHOD_NOT_FOUND, ConfigError
-from interlock.wire.content import Text
+from interlock.wire.content import Image, Text
 from interlock.wire.inputs import (
     CreateMessageParams,
     CreateMessageResult,
@@ -196,3 +196,34 @@ def test_answers_encode_as_the_schema_wants():
         encode(Answers(elicit=never, roots=[]).capabilities)
         == b'{"elicitation":{"form":{}},"roots":{}}'
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "older"),
+    [
+        ([Text(text="a"), Text(text="b")], Text(text="a\nb")),
+        ([Image.of(b"x", "image/png"), Text(text="a")], Text(text="a")),
+        ([Image.of(b"x", "image/png")], Image.of(b"x", "image/png")),
+        (list[Any](), Text(text="")),
+        (Text(text="a"), Text(text="a")),
+    ],
+)
+async def test_what_a_model_said_is_one_block_for_servers_that_take_no_more(
+    joined: Joined, content: Any, older: Any
+):
+    """Lists came with 2025-11-25 (§ Sampling)."""
+
+    async def on_sample(asked: CreateMessageParams) -> CreateMessageResult:
+        return CreateMessageResult(role="assistant", content=content, model="m")
+
+    got: list[Any] = []
+    server = Server("s")
+
+    @server.tool
+    async def think(ctx: Context) -> None:
+        got.append((await ctx.sample("hi", max_tokens=1)).content)
+
+    for revision in ("2025-06-18", "2025-11-25"):
+        async with joined(server, revision, on_sample=on_sample) as client:
+            assert not (await client.call_tool("think")).is_error
+    assert got == [older, content]

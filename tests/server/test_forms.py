@@ -13,7 +13,7 @@ import pytest
 from tests.official import complaint as official
 
 from interlock.errors import UsageError
-from interlock.server.forms import check, complaint, filled_in, form_of
+from interlock.server.forms import check, complaint, filled_in, form_of, has_several
 
 
 class Size(enum.Enum):
@@ -124,3 +124,9 @@ def test_a_format_that_forms_do_not_know_is_left_out_of_a_types():
         number: uuid.UUID
 
     assert "format" not in form_of(Ticket)["properties"]["number"]
+
+
+def test_a_choice_of_several_is_told_apart():
+    """It came with 2025-11-25."""
+    assert has_several(form_of(Order))
+    assert not has_several(form_of(Typed))

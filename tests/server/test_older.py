@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from interlock.server.older import as_known, known
+from interlock.server.older import as_known, known, singly
 from interlock.wire.content import Audio, Image, ResourceLink, Text, Unknown
-from interlock.wire.versions import ALL, V2024_11_05, V2025_03_26, V2025_06_18, Revision
+from interlock.wire.inputs import SamplingMessage
+from interlock.wire.versions import (
+    ALL,
+    V2024_11_05,
+    V2025_03_26,
+    V2025_06_18,
+    V2025_11_25,
+    Revision,
+)
 
 AUDIO = Audio.of(b"x", "audio/wav")
 LINK = ResourceLink(uri="x://y", name="y", title="Why", description="because")
@@ -32,3 +40,19 @@ def test_links_and_audio_become_text_where_they_are_not_known():
 def test_what_nobody_knows_is_passed_on():
     block = Unknown(kind="new", raw={"type": "new"})
     assert known(V2024_11_05, block) is block
+
+
+def test_a_message_for_a_model_holds_one_block_where_there_are_no_lists():
+    picture = Image.of(b"x", "image/png")
+    messages = [
+        SamplingMessage(role="user", content=[Text(text="a"), picture, AUDIO]),
+        SamplingMessage(role="assistant", content=Text(text="b")),
+    ]
+    assert singly(V2025_11_25, messages) == messages
+    assert [(each.role, each.content) for each in singly(V2025_06_18, messages)] == [
+        ("user", Text(text="a")),
+        ("user", picture),
+        ("user", AUDIO),
+        ("assistant", Text(text="b")),
+    ]
+    assert isinstance(singly(V2024_11_05, messages)[2].content, Text)

@@ -284,6 +284,31 @@ def _asking(schema: Json) -> Any:
     return ask
 
 
+@requirement("EL-02", "EL-03", revisions=SINCE_FORMS)
+async def test_several_are_chosen_only_where_that_is_known(way: Way):
+    """An answer accepts, declines or cancels; only an accepted form has content.
+    A form is a flat object of strings, numbers, booleans and choices.
+
+    https://github.com/modelcontextprotocol/modelcontextprotocol/blob/main/docs/specification/2026-07-28/client/elicitation.mdx
+    """
+    several = {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}}
+    server = Server("s")
+
+    @server.tool
+    async def choose(ctx: Context) -> str:
+        form: Json = {"type": "object", "properties": {"letters": several}}
+        return str((await ctx.elicit("Which?", form)).content)
+
+    chosen = {"action": "accept", "content": {"letters": ["a", "b"]}}
+    async with way.join(server, capabilities={"elicitation": {}}) as peer:
+        talked = await talk(peer, "choose", chosen)
+    if way.revision in SINCE_URLS:
+        assert text(talked.answer) == "{'letters': ['a', 'b']}"
+    else:
+        assert talked.questions == []
+        assert refused(talked.answer)
+
+
 @requirement("EL-04")
 async def test_without_a_mode_it_is_a_form(way: Way):
     """Without a mode it is a form.
@@ -726,6 +751,36 @@ async def test_a_sample_says_role_content_model_and_why_it_stopped(way: Way):
     assert answer == {**MODELLED, "stopReason": "endTurn"}
     async with way.join(asker(), capabilities={"sampling": {}}) as peer:
         assert "hi" in text((await talk(peer, "sample", answer)).answer)
+
+
+@requirement("SA-03", "SA-02")
+async def test_up_to_2025_06_18_a_message_is_one_block(way: Way):
+    """An answer has role, content, model and why it stopped.
+    A question has messages and a limit of tokens that is kept.
+
+    https://github.com/modelcontextprotocol/modelcontextprotocol/blob/main/docs/specification/2026-07-28/client/sampling.mdx
+    """
+    several: list[Any] = [Text(text="a"), Text(text="b")]
+
+    async def sample(asked: CreateMessageParams) -> CreateMessageResult:
+        return CreateMessageResult(role="assistant", content=several, model="m")
+
+    params: Json = {"messages": [], "maxTokens": 1}
+    answer, _ = await ask_client(way, "sampling/createMessage", params, on_sample=sample)
+    assert not isinstance(answer, Exception)
+    assert isinstance(answer["content"], list) == (way.revision in SINCE_URLS)
+    server = Server("s")
+
+    @server.tool
+    async def ask(ctx: Context) -> None:
+        await ctx.sample([SamplingMessage(role="user", content=several)], max_tokens=1)
+
+    async with way.join(server, capabilities={"sampling": {}}) as peer:
+        (question,) = (await talk(peer, "ask", MODELLED)).questions
+    messages = question["params"]["messages"]
+    assert [isinstance(each["content"], list) for each in messages] == (
+        [True] if way.revision in SINCE_URLS else [False, False]
+    )
 
 
 @requirement("SA-04")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 from urllib.parse import unquote
 
+import msgspec
 from msgspec import Raw, Struct
 
 from interlock.errors import (
@@ -19,6 +20,7 @@ from interlock.errors import (
 )
 from interlock.protocol.call import Call, Handler, Service
 from interlock.protocol.session import Envelope
+from interlock.wire.content import Text
 from interlock.wire.inputs import (
     CreateMessageParams,
     CreateMessageResult,
@@ -30,7 +32,7 @@ from interlock.wire.inputs import (
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import ClientCapabilities, EmptyResult, Implementation, Result
 from interlock.wire.methods import BY_NAME
-from interlock.wire.versions import LATEST_MODERN
+from interlock.wire.versions import LATEST_MODERN, V2025_11_25
 
 OnElicit: TypeAlias = Callable[[ElicitParams], Awaitable[ElicitResult | Mapping[str, Any] | None]]
 """Shows the form to a person. A mapping is what they filled in, None says that they declined."""
@@ -116,7 +118,7 @@ class AnswerDesk:
             case "elicitation/create" if answers.elicit_url is not None:
                 raise RpcError(INVALID_PARAMS, "This client did not declare elicitation by form")
             case "sampling/createMessage" if answers.sample is not None:
-                return await answers.sample(params)
+                return _as_known(call, await answers.sample(params))
             case "roots/list" if answers.roots is not None:
                 return ListRootsResult(roots=list(answers.roots))
             case method:
@@ -136,6 +138,16 @@ def read_root(root: str | Path | Root) -> Root:
         return root
     path = Path(os.path.abspath(root))  # noqa: PTH100  what is a link stays one
     return Root(uri=path.as_uri(), name=path.name or None)
+
+
+def _as_known(call: Call, sampled: CreateMessageResult) -> CreateMessageResult:
+    """What a model said, as one block for a server of 2025-06-18 or before: its words, if any."""
+    content = sampled.content
+    if not isinstance(content, list) or call.envelope.revision >= V2025_11_25:
+        return sampled
+    words = [block.text for block in content if isinstance(block, Text)]
+    block = Text(text="\n".join(words)) if words or not content else content[0]
+    return msgspec.structs.replace(sampled, content=block)
 
 
 async def _elicited(elicit: OnElicit, asked: ElicitParams) -> ElicitResult:

@@ -17,8 +17,9 @@ from interlock.errors import INVALID_PARAMS, MissingCapability, RpcError, UsageE
 from interlock.protocol.call import Call, Principal
 from interlock.protocol.sealing import Keyring, Unsealed, binding, unusable
 from interlock.protocol.session import Envelope
-from interlock.server.forms import Elicited, complaint, filled_in, form_of
+from interlock.server.forms import Elicited, complaint, filled_in, form_of, has_several
 from interlock.server.forms import check as check_form
+from interlock.server.older import singly
 from interlock.wire.apps import takes_apps
 from interlock.wire.content import ResourceContents, Text, ToolOutcome, ToolUse
 from interlock.wire.inputs import (
@@ -203,6 +204,12 @@ class Context:
         self.require(elicitation={"form": {}})
         form = dict(schema) if isinstance(schema, Mapping) else form_of(schema)
         check_form(form)
+        revision = self.call.envelope.revision
+        if revision < V2025_11_25 and has_several(form):
+            raise MissingCapability(
+                {"elicitation": {"form": {}}},
+                f"A {revision} client cannot choose several of a list",
+            )
         params = ElicitParams(message=message, requested_schema=form)
         answer = _read(_elicited, await self.call.outlet.ask(ELICIT, params, key=key), ELICIT)
         if answer.action != "accept":
@@ -289,7 +296,7 @@ class Context:
             messages = [SamplingMessage(role="user", content=Text(text=messages))]
         check_messages(messages)
         params = CreateMessageParams(
-            messages=list(messages),
+            messages=singly(self.call.envelope.revision, messages),
             max_tokens=max_tokens,
             system_prompt=system_prompt,
             tools=list(tools) if tools else None,

@@ -104,6 +104,11 @@ def check(form: Mapping[str, Any], name: str = "the schema of an elicitation") -
             )
 
 
+def has_several(form: Mapping[str, Any]) -> bool:
+    """Whether a member is a choice of several, which came with 2025-11-25."""
+    return any(inner.get("type") == "array" for inner in form["properties"].values())
+
+
 def complaint(form: Mapping[str, Any], content: Mapping[str, Any] | None) -> str | None:
     """What is wrong with what was filled in; None if it fits the form."""
     # Kept out of programs that ask nothing, with the validator beneath.
