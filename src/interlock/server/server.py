@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-import msgspec
-
 from interlock.errors import METHOD_NOT_FOUND, RegistrationError, RpcError
 from interlock.protocol.call import Call, Handler, Middleware, stack
 from interlock.protocol.sealing import Keyring, from_environment
@@ -17,6 +15,7 @@ from interlock.server.carrying import Carrier
 from interlock.server.completion import Completer, Completions
 from interlock.server.context import Context
 from interlock.server.function import Function, documentation, name_of
+from interlock.server.introduction import Introduction
 from interlock.server.ledger import TaskLimits
 from interlock.server.lifespan import Factory, Lifespan
 from interlock.server.parking import LIMIT, SECONDS, Parking
@@ -34,10 +33,7 @@ from interlock.wire.apps import SCHEME, Audience, Csp, Permission, ToolPage, pag
 from interlock.wire.apps import SETTINGS as UI_SETTINGS
 from interlock.wire.content import ResourceContents
 from interlock.wire.lifecycle import (
-    DiscoverResult,
     InitializeResult,
-    ListCapability,
-    ResourcesCapability,
     ServerCapabilities,
     SetLevelParams,
 )
@@ -54,9 +50,7 @@ from interlock.wire.notices import Kind
 from interlock.wire.prompts import Prompt
 from interlock.wire.resources import Resource, ResourceTemplate
 from interlock.wire.skills import EXTENSION as SKILLS
-from interlock.wire.tasks import EXTENSION
 from interlock.wire.tools import ToolAnnotations
-from interlock.wire.versions import MODERN, V2025_11_25
 
 F = TypeVar("F", bound=Function)
 
@@ -112,10 +106,15 @@ class Server:
             website_url=website_url,
             icons=drawn(icons),
         )
-        self.instructions = instructions
-        self._offers: set[Kind] = set(offers)
-        self.subscriptions = Subscriptions(lambda: self._offers)
-        self._discovered = hints_of(cache, "discover")
+        self._introduction = Introduction(
+            self.info,
+            instructions,
+            hints_of(cache, "discover"),
+            offers,
+            completes=lambda: len(self.completions) > 0,
+            has_tasks=self._has_tasks,
+        )
+        self.subscriptions = Subscriptions(lambda: self._introduction.offers)
         self._threads = Threads(workers)
         self._keyring = keyring if keyring is not None else from_environment()
         self._parking = Parking(self._keyring, limit=parked, seconds=parked_seconds)
@@ -128,7 +127,7 @@ class Server:
 
         def shelf(member: str, noun: str, kind: Kind, **options: Any) -> Shelf[Any]:
             def changed() -> None:
-                self._offers.add(kind)  # And for good: who came while there was one may rely on it.
+                self._introduction.offers.add(kind)
                 self.subscriptions.changed(kind)
 
             return Shelf(
@@ -143,7 +142,6 @@ class Server:
 
         self._new_shelf = shelf
         self._offer_skills: Callable[[Path, str], None] | None = None
-        self._extensions: dict[str, dict[str, Any]] = {}
         self.tools = Tools(
             shelf("tools", "tool", "tools", shown=shown),
             self._context,
@@ -165,7 +163,7 @@ class Server:
         self.completions = Completions(self._arguments_of, self._threads)
         self._routes: dict[str, Handler] = {
             INITIALIZE: self._initialize,
-            DISCOVER: self._discover,
+            DISCOVER: self._introduction.discover,
             PING: _done,
             LISTEN: self.subscriptions.listen,
             "logging/setLevel": _set_level,
@@ -232,7 +230,7 @@ class Server:
             tool = describe(function, **options)
             self.tools.shelf.add(tool)
             if page_of_tool(tool.listed.meta) != ToolPage():
-                self._extensions[UI] = UI_SETTINGS
+                self._introduction.extensions[UI] = UI_SETTINGS
             return function
 
         return register(function) if function is not None else register
@@ -317,7 +315,7 @@ class Server:
             hints=cache,
         )
         self.resources.resources.add(page)
-        self._extensions[UI] = UI_SETTINGS
+        self._introduction.extensions[UI] = UI_SETTINGS
 
     @overload
     def prompt(self, function: F, /) -> F: ...
@@ -385,7 +383,7 @@ class Server:
             shelf = self._new_shelf("skills", "skill", "resources")
             skills = Skills(shelf, self.resources, self._threads, cache)
             self._routes |= skills.routes
-            self._extensions[SKILLS] = SETTINGS
+            self._introduction.extensions[SKILLS] = SETTINGS
             self._offer_skills = skills.offer
         self._offer_skills(Path(folder), prefix)
 
@@ -455,24 +453,14 @@ class Server:
             await self._store.close()
 
     @property
+    def instructions(self) -> str | None:
+        """What clients show a model of how to use the server."""
+        return self._introduction.instructions
+
+    @property
     def capabilities(self) -> ServerCapabilities:
         """What the server offers at this moment."""
-        offers = self._offers
-        return ServerCapabilities(
-            tools=ListCapability(list_changed=True) if "tools" in offers else None,
-            resources=(
-                ResourcesCapability(subscribe=True, list_changed=True)
-                if "resources" in offers
-                else None
-            ),
-            prompts=ListCapability(list_changed=True) if "prompts" in offers else None,
-            completions={} if len(self.completions) else None,
-            logging={},
-            extensions=self._declared() or None,
-        )
-
-    def _declared(self) -> dict[str, dict[str, Any]]:
-        return {**self._extensions, **({EXTENSION: {}} if self._has_tasks() else {})}
+        return self._introduction.capabilities
 
     def _has_tasks(self) -> bool:
         return any(tool.task is not None for tool in self.tools.shelf)
@@ -486,36 +474,7 @@ class Server:
     async def _initialize(self, call: Call) -> InitializeResult:
         assert call.session is not None
         self.subscriptions.attach(call.session)
-        return InitializeResult(
-            protocol_version=call.envelope.revision.name,
-            capabilities=self._legacy_capabilities(call),
-            server_info=self.info,
-            instructions=self.instructions,
-        )
-
-    def _legacy_capabilities(self, call: Call) -> ServerCapabilities:
-        """The same as a legacy client knows them: tasks as an experiment of one revision."""
-        capabilities = self.capabilities
-        if capabilities.extensions is None:
-            return capabilities
-        others = {
-            name: settings
-            for name, settings in capabilities.extensions.items()
-            if name not in (EXTENSION, SKILLS)  # which have methods that legacy revisions lack
-        }
-        tasks = None
-        if self._has_tasks() and call.envelope.revision == V2025_11_25:
-            tasks = self.tasks.capability(call)
-        return msgspec.structs.replace(capabilities, extensions=others or None, tasks=tasks)
-
-    async def _discover(self, call: Call) -> DiscoverResult:
-        return DiscoverResult(
-            supported_versions=sorted(MODERN),
-            capabilities=self.capabilities,
-            instructions=self.instructions,
-            ttl_ms=self._discovered.ttl_ms,
-            cache_scope=self._discovered.scope,
-        )
+        return self._introduction.greet(call, self.tasks)
 
     async def _complete(self, call: Call) -> Result:
         if not len(self.completions):
