@@ -214,6 +214,18 @@ async def test_ending_does_not_wait_for_open_streams(era: str):
     await client.close()
 
 
+async def test_after_one_was_cancelled_the_next_in_the_same_loop_is_reached():
+    """The loop must not go on to watch what was listened on: its descriptor becomes the next's."""
+    loop = asyncio.get_running_loop()
+    for _ in range(2):
+        port: asyncio.Future[int] = loop.create_future()
+        serving = asyncio.create_task(serve_http(App(a_server()), "127.0.0.1", 0, port.set_result))
+        async with Client(f"http://127.0.0.1:{await soon(port)}/mcp") as client:
+            assert (await soon(client.call_tool("add", {"a": 1}))).structured == {"sum": 3}
+        serving.cancel()
+        await asyncio.wait([serving])
+
+
 async def test_an_address_in_use_says_so():
     async with served(a_server()) as url:
         port = int(url.split(":")[2].split("/")[0])

@@ -121,6 +121,10 @@ async def serve_http(
                 ready(listener.getsockname()[1])
             await server.serve(sockets=[listener])
     finally:
+        # If this was cancelled they are still served; the loop would go on to look at a descriptor
+        # that is somebody else's soon.
+        for served in getattr(server, "servers", ()):
+            served.close()
         listener.close()
         await app.stop()
 
