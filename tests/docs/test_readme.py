@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from interlock import Client
 from interlock.cli.main import COMMANDS, commands
 from interlock.gateway.config import load
+from interlock.wire.inputs import ElicitParams
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "docs/examples"
@@ -29,6 +31,7 @@ def blocks(language: str) -> list[str]:
 def test_its_code_is_that_of_the_examples():
     assert blocks("python") == [
         (EXAMPLES / "kitchen.py").read_text(),
+        (EXAMPLES / "waiter.py").read_text(),
         (EXAMPLES / "cook.py").read_text(),
     ]
     assert blocks("json") == [(EXAMPLES / "mcp.json").read_text()]
@@ -71,6 +74,17 @@ async def test_its_server_runs_by_the_command_line_too():
     command = [sys.executable, "-m", "interlock", "run", str(EXAMPLES / "kitchen.py")]
     async with Client(command) as client:
         assert (await client.call_tool("millilitres", {"cups": 1})).structured == {"result": 236.6}
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_its_waiter_asks_whatever_its_client_speaks(era: str):
+    async def answer(asked: ElicitParams) -> dict[str, Any]:
+        return {"dish": "curry"} if "What" in asked.message else {}
+
+    path = EXAMPLES / "waiter.py"
+    async with Client(path, revision=era, on_elicit=answer) as client:
+        result = await client.call_tool("order", {"table": 4})
+    assert result.text == "curry for table 4, spicy: False"
 
 
 def test_it_names_every_command_and_every_target_of_make():
