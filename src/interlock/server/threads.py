@@ -98,11 +98,12 @@ class Threads:
                     # `sys.exit()` and the like end neither the thread nor the server.
                     error = RuntimeError(f"{type(raised).__name__} in a thread")
                     error.__cause__ = raised
+            # Free before anyone can know: whoever calls again at once finds this thread.
+            idle.release()
             with contextlib.suppress(RuntimeError):  # The loop was closed: nobody waits any more.
                 job.loop.call_soon_threadsafe(self._done, job, value, error)
             # Nothing of a call may outlive it here, where a thread may wait for long.
             del job, value, error
-            idle.release()
 
     def _done(self, job: _Job, value: Any, error: BaseException | None) -> None:
         self._busy -= 1
