@@ -209,6 +209,14 @@ def test_a_method_of_modern_revisions_only_is_a_modern_request_where_nobody_gree
     assert judge(ask("server/discover"), None, greeted()) == (METHOD_NOT_FOUND, 200)
 
 
+def test_what_declares_capabilities_without_a_version_is_half_a_modern_request():
+    """2026-07-28 § Base protocol: a request without the version it must name is -32602."""
+    half = modern("tools/list", **NO_VERSION)
+    for session in (None, Session()):
+        assert judge(half, None, session) == BAD_PARAMS
+    assert judge(half, None, greeted()) is None
+
+
 @pytest.mark.parametrize("params", [None, [], 1, "x", {"_meta": 1}, {"_meta": []}])
 def test_params_that_are_no_object_are_refused_in_both_eras(params: Any):
     assert judge(ask("tools/list", params=params), mirror("tools/list")) == BAD_PARAMS

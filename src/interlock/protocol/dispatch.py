@@ -61,6 +61,9 @@ STATUS: Final = {
 
 NOT_MODERN: Final = {LEGACY_RESOURCE_NOT_FOUND: INVALID_PARAMS, -32042: INVALID_REQUEST}
 """Codes that may not be sent from 2026-07-28 on, which a relayed error may have, and what instead."""
+RESERVED: Final = range(-32099, -31999)
+"""Codes that the protocol keeps for itself: of these only its own are sent (§ Base protocol, Error
+Codes)."""
 NOT_LEGACY: Final = {
     HEADER_MISMATCH: INVALID_REQUEST,
     MISSING_CAPABILITY: INVALID_REQUEST,
@@ -195,6 +198,8 @@ class Dispatch:
         modern = call.envelope.revision.modern
         if modern:
             code = NOT_MODERN.get(code, code)
+            if RESERVED[0] <= code <= RESERVED[-1] and code not in STATUS:
+                code = INTERNAL_ERROR
         elif code in NOT_LEGACY:
             code = NOT_LEGACY[code]
         elif call.method == "resources/read" and code == INVALID_PARAMS and _names_uri(error.data):

@@ -141,8 +141,10 @@ def _is_modern(suspect: Suspect) -> bool:
     if suspect.mirror is not None and suspect.mirror.version in MODERN:
         return True
     session, row = suspect.session, suspect.row
-    greeted = isinstance(session, Session) and session.state is not State.NEW
-    return row is not None and row.since.modern and not greeted
+    if isinstance(session, Session) and session.state is not State.NEW:
+        return False
+    # It says what only modern requests say, if not all of it.
+    return CLIENT_CAPABILITIES in suspect.meta or (row is not None and row.since.modern)
 
 
 # The modern rungs.
