@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 from tests.official import complaint
-from tests.peers import Desk, Latch, ask, echo, hello, modern, reply, said, say, soon
+from tests.peers import LATEST, Desk, Latch, ask, echo, hello, modern, reply, said, say, soon
 
 from interlock.errors import ConnectionLost, InvalidMessage, RpcError, TimedOut
 from interlock.protocol.call import Call
@@ -351,6 +351,23 @@ async def client_of(channel: Channel, **options: Any) -> AsyncGenerator[Duplex]:
     yield client
     await channel.close()
     await soon(reading)
+
+
+async def test_what_a_server_asked_that_has_gone_is_answered_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Whoever runs the server waits for this end before it is started again."""
+    monkeypatch.setattr(room, "GRACE", 3600)
+    person, session = Latch(), Session()
+    session.open(InitializeParams(protocol_version=LATEST, capabilities=CAN, client_info=ME))
+    ours, theirs = pair()
+    client = Duplex(ours, Exchange(TO_CLIENT, session), Dispatch(Desk(**{"roots/list": person})))
+    reading = asyncio.create_task(client.run())
+    theirs.send(ask("roots/list", "q"))
+    await soon(person.reached.wait())
+    await theirs.close()
+    await soon(reading)
+    assert person.cancelled.is_set()
 
 
 async def test_a_peer_that_dies_fails_what_waits_with_its_reason():

@@ -227,8 +227,8 @@ class Duplex:
     async def run(self) -> None:
         """Take messages until the peer is gone, then end what still waits or runs.
 
-        Calls that run get `GRACE` seconds to finish: `server < requests` is a use. Cancelling it
-        ends them at once.
+        Calls that run get `GRACE` seconds to finish: `server < requests` is a use. What a server
+        asked that has gone nobody need answer. Cancelling it ends them at once.
         """
         take = self._take
         receive = self.exchange.receive
@@ -241,7 +241,7 @@ class Duplex:
                 if self.exchange.serves and channel.backlog > MESSAGE_LIMIT:
                     # Whoever asks without end and reads no answer is not read either.
                     await channel.drain()
-            grace = GRACE
+            grace = GRACE if self.exchange.serves else 0.0
         finally:
             self._ended = True
             for waiting in list(self.exchange.waiting.values()):

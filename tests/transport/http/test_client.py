@@ -578,6 +578,17 @@ async def test_polling_ends_with_the_patience_of_the_call():
         assert len(engine.requests) < 100
 
 
+async def test_a_link_that_closes_resumes_nothing_any_more():
+    polls = OddResponse(200, STREAM, sse.event(b"", id="a-1", retry=3_600_000))
+    async with odd(LATEST_LEGACY, polls) as (link, engine):
+        waits = asyncio.create_task(link.handle(call(link)))
+        while not engine.requests:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await soon(link.close())
+        with pytest.raises(ConnectionLost, match="was left"):
+            await soon(waits)
+
+
 async def test_an_outage_while_resuming_is_survived():
     script = (
         OddResponse(200, STREAM, sse.event(b"", id="a-1", retry=1)),

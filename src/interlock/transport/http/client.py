@@ -108,6 +108,7 @@ class HttpLink:
         self._idle = asyncio.Event()
         self._idle.set()
         self._standing: asyncio.Task[None] | None = None
+        self._closed = asyncio.Event()
         self._lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self._closing: asyncio.Task[None] | None = None
 
@@ -204,6 +205,7 @@ class HttpLink:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        self._closed.set()
         self._lose(None)
         await self._incoming.close()
         if self._standing is not None:
@@ -324,7 +326,7 @@ class HttpLink:
                 raise InvalidMessage(f"{question.method}: {place.spoilt}")
             if not place.id or self._modern() or fruitless >= FRUITLESS:
                 raise self._unanswered(question) from broken
-            await asyncio.sleep(place.pause(fruitless))
+            await self._pause(place.pause(fruitless), question)
             place.heard = False
             try:
                 message = await self._resume(question, place)
@@ -333,6 +335,13 @@ class HttpLink:
             # A stream on which anything came was the server's to end: it may be polling (SEP-1699).
             fruitless = 0 if place.heard else fruitless + 1
         return message
+
+    async def _pause(self, seconds: float, question: Question) -> None:
+        """Wait before a stream is resumed; raises if the link is closed, as it cannot be then."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+            raise ConnectionLost(f"{question.method} got no answer before {self.url} was left")
 
     async def _resume(self, question: Question, place: Place) -> Message | None:
         try:
