@@ -174,6 +174,40 @@ async def test_a_missing_or_malformed_answer_is_asked_for_again(responses: Any):
     assert list(questions) == ["who"]
 
 
+def a_stubborn_server(**options: Any) -> Server:
+    """A tool that asks the same until it likes the answer."""
+    server = Server("s", **options)
+
+    @server.tool
+    async def ask(ctx: Context) -> str:
+        said: list[str] = []
+        while "yes" not in said:
+            answer = await ctx.elicit("Who?", NAME)
+            assert answer.content
+            said.append(answer.content["name"])
+        return " ".join(said)
+
+    return server
+
+
+async def test_what_is_asked_again_word_for_word_is_another_question():
+    """Or a handler that asks until it likes the answer would be given the same one for ever."""
+    caller = Caller(a_stubborn_server())
+    (first,), state = await caller.asked()
+    (second,), state = await caller.asked(responses={first: accept(name="no")}, state=state)
+    assert second != first
+    assert await caller.text(responses={second: accept(name="yes")}, state=state) == "no yes"
+
+
+async def test_what_was_asked_twice_is_answered_twice_in_another_run():
+    one, other = (Caller(a_stubborn_server(keyring=Keyring(SECRET))) for _ in range(2))
+    (first,), state = await one.asked()
+    (second,), state = await other.asked(responses={first: accept(name="no")}, state=state)
+    (third,), state = await one.asked(responses={second: accept(name="maybe")}, state=state)
+    text = await other.text(responses={third: accept(name="yes")}, state=state)
+    assert text == "no maybe yes"
+
+
 async def test_a_retry_that_reaches_another_worker_runs_again_with_the_answers_it_had():
     effect, one, other = two_workers()
     _, state = await one.asked()

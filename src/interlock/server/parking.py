@@ -84,6 +84,7 @@ class Held:
         self.questions: dict[str, _Question] = {}
         self.task: asyncio.Task[Result] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self._given: set[str] = set()
         self._outlet: Outlet = call.outlet
         self._waiter: asyncio.Future[None] | None = None
         self._parting: Result | None = None
@@ -108,6 +109,7 @@ class Held:
         name = self._name(method, data, key)
         answer = self.answers.get(name)
         if answer is not None and fits(method, data, answer):
+            self._given.add(name)
             return answer
         if len(self.questions) >= QUESTIONS:
             raise RpcError(INVALID_REQUEST, f"More than {QUESTIONS} questions at once")
@@ -162,6 +164,7 @@ class Held:
             answer = responses.get(key)
             if answer is not None and fits(question.method, question.params, answer):
                 self.answers[key] = Raw(bytes(answer))  # Not the whole message that it came in.
+                self._given.add(key)
                 del self.questions[key]
                 question.answer.set_result(self.answers[key])
 
@@ -174,10 +177,13 @@ class Held:
             await asyncio.wait([task])
 
     def _name(self, method: str, params: Raw, key: str) -> str:
-        """What a question is called: the same when the handler asks it in another run."""
+        """What a question is called: the same when the handler asks it in another run.
+
+        One that was answered in this run is another question when it is asked again.
+        """
         stem = key or f"{method.partition('/')[0]}-{digest(params).hex()[:12]}"
         name, count = stem, 1
-        while name in self.questions:
+        while name in self.questions or name in self._given:
             count += 1
             name = f"{stem}-{count}"
         return name
