@@ -211,7 +211,7 @@ def test_a_method_of_modern_revisions_only_is_a_modern_request_where_nobody_gree
 
 def test_what_declares_capabilities_without_a_version_is_half_a_modern_request():
     """2026-07-28 § Base protocol: a request without the version it must name is -32602."""
-    half = modern("tools/list", **NO_VERSION)
+    half = ask("tools/list", params={"_meta": meta(**NO_VERSION)})
     for session in (None, Session()):
         assert judge(half, None, session) == BAD_PARAMS
     assert judge(half, None, greeted()) is None
