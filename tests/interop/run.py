@@ -62,6 +62,11 @@ def checks() -> list[Check]:
     for mode in ("auto", "legacy", "2026-07-28"):
         command = (PEERS / "mcp2/bin/python", HERE / "peers/bridge.py", mode, "URL")
         found.append(Check(f"bridge python 2.3 {mode}", command, "bridge"))
+        command = (PEERS / "mcp2/bin/python", HERE / "peers/relayed.py", mode, "URL")
+        found.append(Check(f"relayed to python 2.3 {mode}", command, "bridge"))
+    for era in ("modern", "legacy"):
+        command = (sys.executable, HERE / "relayed.py", era, "URL")
+        found.append(Check(f"relayed to ours {era}", command, "bridge"))
     for host in ("claude", "codex", "gemini"):
         command = (sys.executable, HERE / "hosts.py", host, "URL", "STDIO")
         found.append(Check(f"host {host}", command, "gateway", 90))
