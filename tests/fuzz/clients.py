@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from tests.fuzz.corpus import TOOLS, URIS, Corpus
 from tests.fuzz.peer import PeerApp
-from tests.fuzz.servers import ROOT, served
+from tests.fuzz.posts import served
+from tests.fuzz.servers import ROOT
 from tests.fuzz.watching import Weight, Wrong, nothing_left, watching
 from tests.peers import MODERN, Json
 

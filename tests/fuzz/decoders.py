@@ -25,7 +25,9 @@ from tests.transport.http.host import mirrored as mirroring
 from interlock.cli import arguments
 from interlock.cli.problem import Problem
 from interlock.client import reading
+from interlock.client.skills import fault_of
 from interlock.client.target import read_target
+from interlock.client.tasks import created
 from interlock.errors import ConfigError, PeerError, RpcError
 from interlock.gateway.config import load
 from interlock.protocol.call import Call
@@ -36,11 +38,17 @@ from interlock.protocol.outgoing import Outgoing, outcome
 from interlock.protocol.schema import BadSchema, Checks
 from interlock.protocol.sealing import Keyring, Unsealed
 from interlock.protocol.session import Envelope, Session
+from interlock.server import forms
+from interlock.transport.http import elsewhere
 from interlock.transport.http.asgi import App
 from interlock.transport.http.client import HttpLink
 from interlock.transport.http.engine import Request, Response
 from interlock.transport.http.guards import Guards
-from interlock.wire import content, headers, jsonrpc, meta, ndjson, sse, uri
+from interlock.transport.http.sse2024_client import (
+    _endpoint as endpoint_in,  # pyright: ignore[reportPrivateUsage]
+)
+from interlock.transport.http.streams import Keep, Streams
+from interlock.wire import content, frontmatter, headers, jsonrpc, meta, ndjson, skills, sse, uri
 from interlock.wire.jsonrpc import UNREADABLE, Fault
 from interlock.wire.lifecycle import InitializeParams
 from interlock.wire.meta import ClientCapabilities, Implementation, RawResult, RequestMeta
@@ -49,6 +57,7 @@ from interlock.wire.notices import CancelledNotice, LogNotice, ProgressNotice
 from interlock.wire.parameters import BadAnnotation, disagreement, mirrored, values
 from interlock.wire.prompts import Prompt
 from interlock.wire.resources import Resource, ResourceTemplate
+from interlock.wire.skills import Skill
 from interlock.wire.tools import CallToolParams, Tool
 from interlock.wire.versions import BY_NAME as REVISIONS
 
@@ -90,7 +99,10 @@ def official(revision: str, definition: str, count: int = 3) -> list[Any]:
     chance = [random.Random(f"{revision} {definition} {number}") for number in range(count)]
     made = [Grammar(revision, each).make(definition) for each in chance]
     # Any word will do for the schema, not for whoever reads the result.
-    return [each | {"resultType": "complete"} if "resultType" in each else each for each in made]
+    return [
+        each | {"resultType": "complete"} if each.get("resultType", "task") != "task" else each
+        for each in made
+    ]
 
 
 def messages(revision: str) -> list[bytes]:
@@ -411,6 +423,34 @@ def samples(*names: str) -> list[bytes]:
     return [written(each) for name in names for each in official(MODERN, name)]
 
 
+def resumed(id: str) -> object:
+    """An event id that a client says it has seen, of a session with one stream."""
+    streams = Streams(Keep())
+    streams.standing().add(b"x")
+    return streams.find(id)
+
+
+def batched(data: bytes) -> object:
+    found = jsonrpc.read_batch(data)
+    return [jsonrpc.read(each) for each in found] if isinstance(found, list) else found
+
+
+def filled(value: Any) -> object:
+    """What a client filled into a form."""
+    form = {"type": "object", "properties": {"size": {"type": "integer"}}, "required": ["size"]}
+    return forms.complaint(form, value)
+
+
+def a_skill(value: Any) -> object:
+    return fault_of(msgspec.convert(value, Skill))
+
+
+SKILL: Final[dict[str, Any]] = {
+    "uri": "skill://tidy/SKILL.md",
+    "frontmatter": {"name": "tidy", "description": "x"},
+    "resources": [],
+}
+
 VALUES: Final = [
     Row("jsonrpc.read", jsonrpc.read, MESSAGES),
     Row(
@@ -504,6 +544,36 @@ def rows_of_methods() -> list[Row]:
     return found
 
 
+LATER: Final = [
+    Row("jsonrpc.read_batch", batched, MESSAGES),
+    Row(
+        "frontmatter.read",
+        text(frontmatter.read),
+        [b"---\nname: tidy\ndescription: |\n  x\nlist: [1, 0o7, {a: .5}]\n---\n# Tidy"],
+        (frontmatter.BadFrontmatter,),
+    ),
+    Row(
+        "skills.name_in",
+        text(lambda uri: (skills.is_name(uri), skills.root_of(uri), skills.name_in(uri))),
+        [b"skill://tidy/SKILL.md"],
+    ),
+    Row("client.skills", json_value(a_skill, kind=dict), [written(SKILL)], UNREADABLE),
+    Row(
+        "client.tasks",
+        result_value(created),
+        [written(each) for each in official(MODERN, "CreateTaskResult")],
+        (PeerError, RpcError),
+    ),
+    Row(
+        "http.sse2024 endpoint",
+        partial(endpoint_in, "http://127.0.0.1:80/sse"),
+        [b"/messages?session=1", b"http://127.0.0.1:80/m", b"http://[::1"],
+        (PeerError,),
+    ),
+    Row("http.elsewhere", elsewhere.read, [elsewhere.write(session())]),
+    Row("http.streams", latin(resumed), [b"00ff00-0-1", b"0-0-0"]),
+    Row("server.forms", json_value(filled, kind=dict), [written({"size": 1})]),
+]
 NOTICES: Final = [
     Row(f"params of {name}", of_type(type_), [written(sample)], UNREADABLE)
     for name, type_, sample in (
@@ -591,4 +661,4 @@ TALKS: Final = [
     Talk("http.client of events", partial(answered_over_http, kind="text/event-stream"), STREAMED),
 ]
 
-TABLE: Final = [*TEXTS, *VALUES, *rows_of_methods(), *NOTICES]
+TABLE: Final = [*TEXTS, *VALUES, *rows_of_methods(), *LATER, *NOTICES]

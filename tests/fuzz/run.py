@@ -20,13 +20,21 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.fuzz import clients, servers
+from tests.fuzz import clients, posts, servers
 from tests.fuzz.corpus import Corpus, Recording, record
 from tests.fuzz.kitchen import quiet
 from tests.fuzz.watching import Wrong
 from tests.peers import LEGACY, MODERN
 
-SHARES: Final = {"pipes": 14, "asgi": 14, "loopback": 3, "client pipes": 10, "client http": 9}
+SHARES: Final = {
+    "pipes": 12,
+    "asgi": 12,
+    "loopback": 3,
+    "socket": 4,
+    "sse": 1,
+    "client pipes": 9,
+    "client http": 9,
+}
 """Of a hundred messages in all, half of them in each era, how many go where in one."""
 
 
@@ -37,9 +45,13 @@ async def fire(name: str, revision: str, seed: str, recording: Recording, count:
         case "pipes":
             return await servers.over_pipes(corpus, count)
         case "asgi":
-            return await servers.over_http(corpus, count, real=False)
+            return await posts.over_http(corpus, count, real=False)
         case "loopback":
-            return await servers.over_http(corpus, count, real=True)
+            return await posts.over_http(corpus, count, real=True)
+        case "socket":
+            return await servers.over_socket(corpus, count)
+        case "sse":
+            return await servers.over_sse(corpus, count)
         case "client pipes":
             return await clients.from_pipes(revision, seed, count)
         case _:

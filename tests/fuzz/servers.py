@@ -1,47 +1,29 @@
-"""Our server under fire: a child process over its pipes, an endpoint over HTTP.
-
-It must answer each marker that is sent among the messages, and the last of them all.
+"""Our server under fire over what carries both directions: a child's pipes, a WebSocket, and the
+HTTP+SSE of 2024.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sys
-from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Final
+from urllib.parse import urljoin
 
 import aiohttp
-import uvicorn
-from tests.fuzz.corpus import CAPABLE, Corpus
+from tests.fuzz.corpus import Corpus
 from tests.fuzz.kitchen import LINE_LIMIT, kitchen
+from tests.fuzz.posts import BODY_LIMIT, served
+from tests.fuzz.talking import PATIENCE, Talk
 from tests.fuzz.watching import Watch, Weight, Wrong, nothing_left, watching
-from tests.peers import MODERN, Json, hello, modern, say
-from tests.peers import ask as request
-from tests.transport.http.host import BOTH, Asked, Host
 
-from interlock.testing.listening import Endpoint
 from interlock.transport.http.asgi import App
-from interlock.transport.http.sessions import Sessions
-from interlock.wire import ndjson
-from interlock.wire.headers import encode_value
+from interlock.wire import ndjson, sse
 
-MARK_EVERY: Final = 250
-PATIENCE: Final = 60.0
-"""Seconds in which a marker must be answered, on a slow machine; a hang, not a speed limit."""
-OPEN: Final = 24
-"""Requests over HTTP that may be open at once; beyond it their client leaves the oldest."""
-BODY_LIMIT: Final = 256 * 1024
 ROOT: Final = Path(__file__).parents[2]
-
-
-def marker(revision: str, id: str) -> bytes:
-    """A request that is always answered."""
-    return modern("server/discover", id) if revision == MODERN else request("ping", id)
 
 
 async def over_pipes(corpus: Corpus, count: int) -> str:
@@ -57,82 +39,32 @@ async def over_pipes(corpus: Corpus, count: int) -> str:
             limit=16 * LINE_LIMIT,
         )
         weight = Weight(child.pid)
-        line = _Line(child, corpus, watch)
+        line = _Pipes(child, corpus, watch)
         try:
-            await line.begin()
-            for number in range(1, count + 1):
-                await line.write(corpus.to_server())
-                if number % MARK_EVERY == 0:
-                    await line.settle()
-                if number >= count // 5:
-                    weight.warm()
-            await line.settle()
+            await line.talk.go(count, weight.warm)
             grown = weight.judge(where)
             await line.end()
-        except TimeoutError:
-            last = b"\n".join(line.sent)[-3000:]
-            raise Wrong(f"{where}: no answer to a marker; last sent was\n{last!r}") from None
         finally:
             if child.returncode is None:
                 child.kill()
                 await child.wait()
-    return f"{where}: {count} sent, {line.answers} answers, {grown // 1024} KiB grown"
+    return f"{where}: {count} sent, {line.talk.answers} answers, {grown // 1024} KiB grown"
 
 
-class _Line:
-    """Our end of a child's pipes: writes, reads, answers questions, cancels now and then."""
+class _Pipes:
+    """Our end of a child's pipes."""
 
     def __init__(self, child: asyncio.subprocess.Process, corpus: Corpus, watch: Watch) -> None:
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
-        self.answers = 0
-        self.sent: deque[bytes] = deque(maxlen=MARK_EVERY)
         self._child = child
-        self._corpus = corpus
         self._watch = watch
         self._stdin = child.stdin
-        self._ear = watch.ear("server")
-        # What the server is told: the lines it will make of our bytes.
-        self._heard = ndjson.Splitter(LINE_LIMIT)
-        self._marks = 0
-        self._marked: asyncio.Future[None] | None = None
-        self._asked: dict[Any, None] = {}
-        self._questions: deque[Json] = deque(maxlen=50)
+        self._splitter = ndjson.Splitter(LINE_LIMIT)
+        self.talk = Talk(corpus, watch, self._put, child.stdin.drain)
         self._reading = asyncio.create_task(self._read(child.stdout))
         self._errors = asyncio.create_task(self._read_errors(child.stderr))
-
-    async def begin(self) -> None:
-        if self._corpus.revision != MODERN:
-            await self.write(hello(self._corpus.revision, capabilities=CAPABLE))
-            await self.write(say("notifications/initialized"))
-        self._asked.clear()  # A handshake is not taken back.
-        await self.settle()
-
-    async def write(self, data: bytes) -> None:
-        chance = self._corpus.chance
-        if self._questions and chance.random() < 0.5:
-            data = self._corpus.answer(self._questions.popleft())
-        self._put(data)
-        if chance.random() < 0.02:
-            await self._stdin.drain()
-            await asyncio.sleep(0)
-
-    async def settle(self) -> None:
-        """Take back all that was asked, then wait for a marker's answer."""
-        for number in self._asked:
-            self._put(say("notifications/cancelled", {"requestId": number}))
-        self._asked.clear()
-        self._questions.clear()
-        self._marks += 1
-        self._marked = asyncio.get_running_loop().create_future()
-        self._put(marker(self._corpus.revision, f"mark-{self._marks}"))
-        async with asyncio.timeout(PATIENCE):
-            await self._stdin.drain()
-            await asyncio.wait([self._marked, self._reading], return_when=asyncio.FIRST_COMPLETED)
-        if not self._marked.done():
-            last = b"\n".join(self.sent)[-3000:]
-            raise Wrong(f"the server ended: {self._watch.wrong}; last sent was\n{last!r}")
 
     async def end(self) -> None:
         """Close its stdin; it must go, and say nothing more."""
@@ -144,288 +76,153 @@ class _Line:
         if code != 0:
             self._watch.wrong.append(f"the server exited with {code}")
 
-    def _put(self, data: bytes) -> None:
-        self.sent.append(data)
-        try:
-            lines = self._heard.feed(data + b"\n")
-        except ndjson.LineTooLong as error:
-            lines = error.lines
-        for line in lines:
-            self._ear.hear("client", line)
-            self._remember(line)
+    def _put(self, data: bytes) -> list[bytes]:
         self._stdin.write(data + b"\n")
-
-    def _remember(self, line: bytes) -> None:
-        with contextlib.suppress(ValueError, RecursionError):
-            said = json.loads(line)
-            for each in cast("list[Any]", said) if isinstance(said, list) else [said]:
-                if isinstance(each, dict) and isinstance(each.get("id"), int | str):  # pyright: ignore[reportUnknownMemberType]
-                    self._asked[each["id"]] = None
+        try:
+            return self._splitter.feed(data + b"\n")
+        except ndjson.LineTooLong as error:
+            return error.lines
 
     async def _read(self, stdout: asyncio.StreamReader) -> None:
         while line := await stdout.readline():
-            self._ear.hear("server", line)
-            said = json.loads(line)
-            for each in cast("list[Any]", said) if isinstance(said, list) else [said]:
-                if "method" not in each:
-                    self.answers += 1
-                    if each.get("id") == f"mark-{self._marks}" and self._marked is not None:
-                        self._take_mark(each)
-                elif "id" in each:
-                    self._questions.append(each)
-
-    def _take_mark(self, answer: Json) -> None:
-        assert self._marked is not None
-        if "result" not in answer:
-            self._watch.wrong.append(f"a marker was answered with {answer}")
-        if not self._marked.done():
-            self._marked.set_result(None)
+            self.talk.hear(line)
+        self.talk.over()
 
     async def _read_errors(self, stderr: asyncio.StreamReader) -> None:
         while line := await stderr.readline():
             self._watch.hear_stderr(line.decode(errors="replace").rstrip())
 
 
-# Over HTTP.
+# Over the network.
 
 
-class Endpointed(Protocol):
-    """Where messages are POSTed to."""
-
-    async def post(self, body: bytes, headers: dict[str, str]) -> None:
-        """Send one message; it may stay open."""
-        ...
-
-    async def whole(
-        self, body: bytes, headers: dict[str, str]
-    ) -> tuple[int, dict[str, str], bytes]:
-        """Send one message and read its response to the end."""
-        ...
-
-
-async def over_http(corpus: Corpus, count: int, *, real: bool) -> str:
-    """POST *count* messages to an endpoint, in this process or over the loopback interface."""
-    where = f"server, {'HTTP' if real else 'ASGI'}, {corpus.revision}"
+async def over_socket(corpus: Corpus, count: int) -> str:
+    """Send *count* messages, a frame each, to a WebSocket of ours."""
+    where = f"server, WebSocket, {corpus.revision}"
     with watching(where) as watch:
-        server = kitchen()
-        app = App(server, body_limit=BODY_LIMIT, sessions=Sessions(limit=20), sse_path="/sse")
         weight = Weight()
-        async with (_over_loopback if real else _in_process)(app, watch) as endpoint:
-            posts = _Posts(endpoint, corpus)
-            await posts.begin()
-            for number in range(1, count + 1):
-                await posts.send(corpus.to_server())
-                if number % MARK_EVERY == 0:
-                    await posts.settle()
-                if number % (8 * MARK_EVERY) == 0:
-                    await posts.begin()
-                if number >= count // 5:
-                    weight.warm()
-            await posts.settle()
-            grown = weight.judge(where)
-        if app.attended or len(app.sessions) or len(server.subscriptions):
-            watch.wrong.append(
-                f"{len(app.attended)} calls, {len(app.sessions)} sessions and "
-                f"{len(server.subscriptions)} subscriptions are left"
-            )
+        async with _network() as (url, session):
+            async with session.ws_connect(url, protocols=["mcp"], max_msg_size=0) as socket:
+                line = _Socket(socket, corpus, watch)
+                await line.talk.go(count, weight.warm)
+                grown = weight.judge(where)
+            await line.reading
         await nothing_left(where)
-    return f"{where}: {count} sent, {grown // 1024} KiB grown"
+    return f"{where}: {count} sent, {line.talk.answers} answers, {grown // 1024} KiB grown"
 
 
-class _Posts:
-    """A client's way of sending: headers that fit, mostly, and a session in the legacy era."""
+class _Socket:
+    """A client's end of a WebSocket."""
 
-    def __init__(self, endpoint: Endpointed, corpus: Corpus) -> None:
-        self._endpoint = endpoint
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse, corpus: Corpus, watch: Watch
+    ) -> None:
+        self._socket = socket
         self._corpus = corpus
-        self._session: str | None = None
-        self._marks = 0
+        self._queued: list[bytes] = []
+        self.talk = Talk(corpus, watch, self._put, self._flush)
+        self.reading = asyncio.create_task(self._read())
 
-    async def begin(self) -> None:
-        if self._corpus.revision == MODERN:
-            return
-        if self._session is not None:
-            await self._endpoint.whole(b"", {":method": "DELETE", "mcp-session-id": self._session})
-        body = hello(self._corpus.revision, capabilities=CAPABLE)
-        _, headers, _ = await self._endpoint.whole(body, {})
-        self._session = headers["mcp-session-id"]
-        body = say("notifications/initialized")
-        await self._endpoint.whole(body, {"mcp-session-id": self._session})
+    def _put(self, data: bytes) -> list[bytes]:
+        if len(data) > BODY_LIMIT:
+            return []  # It would end the connection, as it should.
+        self._queued.append(data)
+        return [data]
 
-    async def send(self, data: bytes) -> None:
-        chance = self._corpus.chance
-        headers = self._headers(data)
-        if chance.random() < 0.05:
-            name = chance.choice((*headers, "accept", "content-type", "origin", "last-event-id"))
-            headers[name] = chance.choice(("", "x", "2025-06-18", "*/*", "null", "=?base64?x?="))
-        if chance.random() < 0.01:
-            headers[":method"] = chance.choice(("GET", "DELETE", "OPTIONS", "PUT", "HEAD"))
-            if headers[":method"] == "DELETE":
-                headers.pop("mcp-session-id", None)
-        if self._session is not None and chance.random() < 0.05:
-            question = {"id": f"s{chance.randrange(60)}", "method": "elicitation/create"}
-            data = self._corpus.answer(question)
-        await self._endpoint.post(data, headers)
+    async def _flush(self) -> None:
+        queued, self._queued = self._queued, []
+        for data in queued:
+            with contextlib.suppress(UnicodeDecodeError):
+                if self._corpus.chance.random() < 0.9:
+                    await self._socket.send_str(data.decode())
+                    continue
+            await self._socket.send_bytes(data)
 
-    async def settle(self) -> None:
-        self._marks += 1
-        data = marker(self._corpus.revision, f"mark-{self._marks}")
-        status, _, body = await self._endpoint.whole(data, self._headers(data))
-        if status != 200 or "result" not in json.loads(body):
-            raise Wrong(f"a marker was answered with {status} {body[:500]!r}")
-
-    def _headers(self, data: bytes) -> dict[str, str]:
-        if self._session is not None:
-            return {"mcp-session-id": self._session}
-        headers = {"mcp-protocol-version": MODERN, "mcp-method": "tools/call"}
-        with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError, KeyError):
-            said = json.loads(data)
-            headers["mcp-method"] = encode_value(said["method"])
-            params = said["params"]
-            for name in ("name", "uri", "taskId"):
-                if name in params:
-                    headers["mcp-name"] = encode_value(params[name])
-            headers["mcp-param-where"] = encode_value(params["arguments"]["where"])
-        return headers
+    async def _read(self) -> None:
+        async for message in self._socket:
+            assert isinstance(message.data, str)
+            self.talk.hear(message.data.encode())
+        self.talk.over()
 
 
-class _InProcess:
-    """An endpoint that is called as an HTTP server would call it."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._open: deque[Asked] = deque()
-        self._left: list[asyncio.Task[None]] = []
-
-    async def post(self, body: bytes, headers: dict[str, str]) -> None:
-        asked = self._begin(body, headers)
-        self._open.append(asked)
-        for _ in range(3):
-            await asyncio.sleep(0)
-        while self._open and self._open[0].task.done():
-            self._open.popleft().task.result()
-        if len(self._open) > OPEN:
-            self._leave(self._open.popleft())
-
-    async def whole(
-        self, body: bytes, headers: dict[str, str]
-    ) -> tuple[int, dict[str, str], bytes]:
-        asked = self._begin(body, headers)
-        content = await asked.whole()
-        return asked.status, asked.headers, content
-
-    def close(self) -> None:
-        while self._open:
-            self._leave(self._open.popleft())
-
-    async def ended(self) -> None:
-        """Wait for what was left: a legacy call only ends with its session."""
-        async with asyncio.timeout(PATIENCE):
-            for task in self._left:
-                await task
-
-    def _begin(self, body: bytes, headers: dict[str, str]) -> Asked:
-        method = headers.get(":method", "POST")
-        rest = {name: value for name, value in headers.items() if name != ":method"}
-        return self._host.open(method, body, {"host": "127.0.0.1:80", **rest})
-
-    def _leave(self, asked: Asked) -> None:
-        asked.leave()
-        self._left = [task for task in (*self._left, asked.task) if not task.done()]
+async def over_sse(corpus: Corpus, count: int) -> str:
+    """POST *count* messages whose answers come on a stream: the transport of 2024."""
+    where = f"server, HTTP+SSE, {corpus.revision}"
+    with watching(where) as watch:
+        weight = Weight()
+        async with _network() as (url, session):
+            stream = await session.get(
+                urljoin(url, "/sse"), headers={"accept": "text/event-stream"}
+            )
+            line = _Sse(stream, session, corpus, watch)
+            await line.open(url)
+            await line.talk.go(count, weight.warm)
+            grown = weight.judge(where)
+            stream.close()
+            await asyncio.wait([line.reading])
+        await nothing_left(where)
+    return f"{where}: {count} sent, {line.talk.answers} answers, {grown // 1024} KiB grown"
 
 
-@asynccontextmanager
-async def _in_process(app: App, watch: Watch) -> AsyncGenerator[Endpointed]:
-    endpoint = Endpoint(lambda: watch.ear("server"))
+class _Sse:
+    """A client of 2024: one stream to hear on, a POST for each message."""
 
-    async def tapped(scope: Any, receive: Any, send: Any) -> None:
-        await endpoint.serve(app, scope, receive, send)
-
-    inside = _InProcess(Host(tapped))
-    await app.start()
-    try:
-        yield inside
-        inside.close()
-    finally:
-        await app.stop()
-    await inside.ended()
-
-
-class _OverLoopback:
-    """An endpoint behind a real HTTP server, asked by a real HTTP client."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(
+        self,
+        stream: aiohttp.ClientResponse,
+        session: aiohttp.ClientSession,
+        corpus: Corpus,
+        watch: Watch,
+    ) -> None:
+        self._stream = stream
         self._session = session
-        self._url = url
-        self._open: deque[asyncio.Task[object]] = deque()
+        self._watch = watch
+        self._queued: list[bytes] = []
+        self._events = sse.Reader()
+        self._endpoint: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.talk = Talk(corpus, watch, self._put, self._flush)
+        self.reading = asyncio.create_task(self._read())
 
-    async def post(self, body: bytes, headers: dict[str, str]) -> None:
-        self._open.append(asyncio.create_task(self._quietly(body, headers)))
-        await asyncio.sleep(0)
-        if len(self._open) > OPEN:
-            oldest = self._open.popleft()
-            await asyncio.wait([oldest], timeout=0.02)
-            oldest.cancel()
-            await asyncio.wait([oldest])
-            if not oldest.cancelled():
-                oldest.result()
+    async def open(self, url: str) -> None:
+        self._url = urljoin(url, await self._endpoint)
 
-    async def whole(
-        self, body: bytes, headers: dict[str, str]
-    ) -> tuple[int, dict[str, str], bytes]:
-        method = headers.get(":method", "POST")
-        rest = {name: value for name, value in headers.items() if name != ":method"}
-        sent = {"accept": BOTH, "content-type": "application/json", **rest}
-        async with asyncio.timeout(PATIENCE):
-            async with self._session.request(method, self._url, data=body, headers=sent) as answer:
-                content = await answer.read()
-                found = {name.lower(): value for name, value in answer.headers.items()}
-                return answer.status, found, content
+    def _put(self, data: bytes) -> list[bytes]:
+        if len(data) > BODY_LIMIT:
+            return []  # Refused with a status, and no answer on the stream.
+        self._queued.append(data)
+        return [data]
 
-    async def close(self) -> None:
-        for task in self._open:
-            task.cancel()
-        if self._open:
-            await asyncio.wait(self._open)
+    async def _flush(self) -> None:
+        queued, self._queued = self._queued, []
+        headers = {"content-type": "application/json"}
+        for data in queued:
+            async with self._session.post(self._url, data=data, headers=headers) as taken:
+                if taken.status >= 500:
+                    self._watch.wrong.append(f"a message was answered with {taken.status}")
+                await taken.read()
 
-    async def _quietly(self, body: bytes, headers: dict[str, str]) -> object:
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            return await self.whole(body, headers)
+    async def _read(self) -> None:
+        with contextlib.suppress(aiohttp.ClientError):
+            async for piece in self._stream.content.iter_any():
+                for event in self._events.feed(piece):
+                    if event.name == "endpoint":
+                        self._endpoint.set_result(event.data.decode())
+                    elif event.data:
+                        self.talk.hear(event.data)
+        self.talk.over()
 
 
 @asynccontextmanager
-async def _over_loopback(app: App, watch: Watch) -> AsyncGenerator[Endpointed]:
-    endpoint = Endpoint(lambda: watch.ear("server"))
-
-    async def tapped(scope: Any, receive: Any, send: Any) -> None:
-        await endpoint.serve(app, scope, receive, send)
-
+async def _network() -> AsyncGenerator[tuple[str, aiohttp.ClientSession]]:
+    """The URL of a server of ours that takes all that is served over a network, and a way to it."""
+    server = kitchen()
+    app = App(server, body_limit=BODY_LIMIT, websocket=True, sse_path="/sse")
     await app.start()
     try:
-        async with served(tapped) as url, aiohttp.ClientSession() as session:
-            outside = _OverLoopback(session, url)
-            yield outside
-            await outside.close()
+        async with served(app) as url, aiohttp.ClientSession() as session:
+            yield url, session
             app.close()
     finally:
         await app.stop()
-
-
-@asynccontextmanager
-async def served(app: Callable[..., Any]) -> AsyncGenerator[str]:
-    """The URL of an ASGI application behind uvicorn, on the loopback interface."""
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    server.config.load()
-    serving = asyncio.create_task(server.serve())
-    try:
-        while not server.started:  # noqa: ASYNC110  it has no event
-            await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}/mcp"
-    finally:
-        server.should_exit = True
-        await asyncio.wait([serving])
-    serving.result()
+    if len(server.subscriptions):
+        raise Wrong(f"{len(server.subscriptions)} subscriptions are left")
