@@ -65,7 +65,7 @@ class Bench:
 
         @server.tool(task="required")
         async def refuses() -> str:
-            raise RpcError(-32000, "no such thing", {"why": 1})
+            raise RpcError(42, "no such thing", {"why": 1})
 
         @server.tool(task="required")
         async def asks(ctx: Context) -> str:
@@ -137,7 +137,7 @@ async def test_what_a_task_comes_to_is_what_the_call_comes_to(bench: Bench, join
         assert (result.is_error, result.text) == (True, "not this time")
         with pytest.raises(RpcError) as caught:
             await soon(client.call_tool("refuses"))
-        assert (caught.value.code, caught.value.message) == (-32000, "no such thing")
+        assert (caught.value.code, caught.value.message) == (42, "no such thing")
         assert caught.value.data == {"why": 1}
 
 

@@ -49,6 +49,7 @@ class Bench:
         self.reached = asyncio.Event()
         self.left = asyncio.Event()
         self.limits = limits
+        self.refusal = 42
         self.server = self.worker()
 
     def worker(self) -> Server:
@@ -80,7 +81,7 @@ class Bench:
         @server.tool(task="optional")
         async def refuses() -> str:
             await self.go.wait()
-            raise RpcError(-32000, "no such thing", {"why": 1})
+            raise RpcError(self.refusal, "no such thing", {"why": 1})
 
         @server.tool(task="optional")
         async def confirms(ctx: Context) -> str:
@@ -195,12 +196,27 @@ async def test_a_call_that_is_refused_failed_with_its_error(bench: Bench, caller
     bench.go.set()
     seen = await caller.end(task)
     assert (seen["status"], seen["statusMessage"]) == ("failed", "no such thing")
-    error = {"code": -32000, "message": "no such thing", "data": {"why": 1}}
+    error = {"code": 42, "message": "no such thing", "data": {"why": 1}}
     if caller.modern:
         assert seen["error"] == error
         assert "result" not in seen
     else:
         assert await caller.error("tasks/result", taskId=task) == error
+
+
+@pytest.mark.parametrize(("code", "sent"), [(-32000, INTERNAL_ERROR), (-32042, -32600)])
+async def test_a_code_that_a_revision_does_not_send_is_none_of_a_task_either(
+    bench: Bench, caller: Caller, code: int, sent: int
+):
+    """TX-06: the error is the one that the call itself would have been answered with."""
+    bench.refusal = code
+    task = await caller.start("refuses")
+    bench.go.set()
+    seen = await caller.end(task)
+    if caller.modern:
+        assert seen["error"]["code"] == sent
+    else:
+        assert (await caller.error("tasks/result", taskId=task))["code"] == code
 
 
 async def test_cancelling_reaches_the_handler_and_stays(bench: Bench, caller: Caller):
@@ -404,7 +420,7 @@ async def test_what_is_over_in_a_moment_needs_no_task():
     result = await bench.caller().result("tools/call", name="wait")
     assert (result["resultType"], result["content"][0]["text"]) == ("complete", "done")
     error = await bench.caller().error("tools/call", name="refuses")
-    assert error == {"code": -32000, "message": "no such thing", "data": {"why": 1}}
+    assert error == {"code": 42, "message": "no such thing", "data": {"why": 1}}
     assert await bench.store.table("tasks").count() == 0
     await bench.server.stop()
 

@@ -197,9 +197,7 @@ class Dispatch:
         code = error.code
         modern = call.envelope.revision.modern
         if modern:
-            code = NOT_MODERN.get(code, code)
-            if RESERVED[0] <= code <= RESERVED[-1] and code not in STATUS:
-                code = INTERNAL_ERROR
+            code = modern_code(code)
         elif code in NOT_LEGACY:
             code = NOT_LEGACY[code]
         elif call.method == "resources/read" and code == INVALID_PARAMS and _names_uri(error.data):
@@ -277,6 +275,12 @@ _COMPLETE: Final = b'"complete"'
 _INPUT_REQUIRED: Final = b'"input_required"'
 _ZERO: Final = Raw(b"0")
 _PRIVATE: Final = Raw(b'"private"')
+
+
+def modern_code(code: int) -> int:
+    """The code that an error of *code* goes out with from 2026-07-28 on."""
+    code = NOT_MODERN.get(code, code)
+    return INTERNAL_ERROR if code in RESERVED and code not in STATUS else code
 
 
 def _names_uri(data: Any) -> bool:

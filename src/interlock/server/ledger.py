@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw, Struct
 
 from interlock.errors import INTERNAL_ERROR, RpcError, StoreError
 from interlock.protocol.call import Principal
+from interlock.protocol.dispatch import modern_code
 from interlock.protocol.sealing import digest
 from interlock.store.ports import Store, Unsubscribe
 from interlock.wire.jsonrpc import encode
@@ -239,7 +240,7 @@ class Ledger:
             poll_interval_ms=self._poll(record),
             input_requests=dict(record.questions) if asks else None,
             result=result if result is not None else UNSET,
-            error=record.error,
+            error=_as_answered(record.error),
         )
 
     def legacy(self, record: Record, type_: type[Task] = Task) -> Task:
@@ -273,6 +274,11 @@ def owner_of(principal: Principal) -> str:
 
 def key_of(owner: str, id: str) -> str:
     return f"{owner}/{id}"
+
+
+def _as_answered(error: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A task's error as the call itself would have been answered with it (SEP-2663 § Results)."""
+    return {**error, "code": modern_code(error["code"])} if error is not None else None
 
 
 def _lost(record: Record) -> bool:
