@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from typing import Any
 
 import pytest
 from tests.peers import Json, meta, modern, soon
+from tests.transport.http.host import Host
 
 from interlock import Context, RpcError, Server
 from interlock.errors import INVALID_PARAMS, MISSING_CAPABILITY
 from interlock.protocol.call import LOCAL, Call, Principal
 from interlock.protocol.dispatch import Dispatch, admit
 from interlock.protocol.sealing import Keyring
+from interlock.server import parking
+from interlock.transport.http.asgi import App
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import Message, read
 from interlock.wire.meta import CLIENT_CAPABILITIES
@@ -253,6 +257,38 @@ async def test_the_oldest_of_too_many_parked_calls_runs_again():
     assert effect.runs == 2  # It ran again, and what it had kept was not done again.
 
 
+async def test_what_is_parked_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch):
+    """A parked call has no connection left that its client would have to keep open for it."""
+    monkeypatch.setattr(parking, "BYTES", 3000)
+    effect = Counter()
+    server = a_server(effect)
+    caller = Caller(server)
+    greeting: Json = {"greeting": "x" * 1000}
+    _, first = await caller.asked("ask", greeting)
+    await caller.asked("ask", greeting)
+    assert len(server._parking) == 2  # pyright: ignore[reportPrivateUsage]
+    await caller.asked("ask", greeting)
+    assert len(server._parking) == 2  # pyright: ignore[reportPrivateUsage]
+    _, state = await caller.asked("ask", greeting, responses={"who": accept(name="A")}, state=first)
+    sure: Json = {"sure": {"action": "cancel"}}
+    text = await caller.text("ask", greeting, responses=sure, state=state)
+    assert text.endswith("A cancel 1")
+    assert effect.runs == 3
+    _, state = await caller.asked("ask", {"greeting": "y" * 5000})
+    assert len(server._parking) == 0  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_server_that_parks_nothing_runs_every_call_again():
+    effect = Counter()
+    server = a_server(effect, parked=0)
+    caller = Caller(server)
+    _, state = await caller.asked()
+    assert len(server._parking) == 0  # pyright: ignore[reportPrivateUsage]
+    _, state = await caller.asked(responses={"who": accept(name="Ada")}, state=state)
+    text = await caller.text(responses={"sure": {"action": "cancel"}}, state=state)
+    assert text == "Hello Ada cancel 1"
+
+
 async def test_a_client_that_never_comes_back_costs_nothing_after_the_limit():
     ended = asyncio.Event()
     server = Server("s", parked_seconds=0.01)
@@ -289,6 +325,150 @@ async def test_stopping_a_server_ends_what_it_parked():
     await Caller(server).asked()
     await server.stop()
     assert ended.is_set()
+
+
+async def test_a_handler_that_does_not_end_keeps_no_server_from_stopping(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(parking, "ENDING", 0.01)
+    free = asyncio.Event()
+    server = Server("s")
+
+    @server.tool
+    async def ask(ctx: Context) -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await ctx.confirm("Sure?")
+        await free.wait()
+        return "done"
+
+    await server.start()
+    for _ in range(3):
+        await Caller(server).asked()
+    await soon(server.stop())
+    assert "3 parked calls" in caplog.text
+    free.set()
+
+
+class Steps:
+    """A tool that is led through its steps while it is parked, and says when it has made one."""
+
+    def __init__(self) -> None:
+        self.on = asyncio.Event()
+        self.made = asyncio.Event()
+
+    async def take(self) -> None:
+        self.on.set()
+        await soon(self.made.wait())
+
+
+async def test_a_handler_that_is_done_while_it_is_parked_answers_the_retry():
+    server, steps = Server("s"), Steps()
+
+    @server.tool
+    async def ask(ctx: Context) -> str:
+        asking = asyncio.create_task(ctx.confirm("Sure?"))
+        await steps.on.wait()
+        asking.cancel()
+        steps.made.set()
+        return "without"
+
+    caller = Caller(server)
+    _, state = await caller.asked()
+    await steps.take()
+    assert await caller.text(responses={}, state=state) == "without"
+    assert len(server._parking) == 0  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_handler_that_raises_while_it_is_parked_fails_the_retry():
+    server, steps = Server("s"), Steps()
+
+    @server.prompt
+    async def ask(ctx: Context) -> str:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ctx.confirm("Sure?"))
+            await steps.on.wait()
+            steps.made.set()
+            raise RpcError(7, "no")
+
+    caller = Caller(server)
+    _, state = await caller.asked(method="prompts/get")
+    await steps.take()
+    error = await caller.error(method="prompts/get", responses={}, state=state)
+    assert error["code"] == -32603
+
+
+async def test_a_question_that_is_withdrawn_before_it_is_sent_is_not_asked():
+    server = Server("s")
+
+    @server.tool
+    async def ask(ctx: Context) -> str:
+        asking = asyncio.create_task(ctx.confirm("Sure?", key="first"))
+        await asyncio.sleep(0)
+        asking.cancel()
+        return f"{await ctx.confirm('Really?', key='second')}"
+
+    caller = Caller(server)
+    questions, state = await caller.asked()
+    assert list(questions) == ["second"]
+    assert await caller.text(responses={"second": accept()}, state=state) == "True"
+
+
+async def test_a_question_that_is_asked_instead_while_parked_is_asked_at_the_retry():
+    server, steps = Server("s"), Steps()
+
+    @server.tool
+    async def ask(ctx: Context) -> str:
+        asking = asyncio.create_task(ctx.confirm("Sure?", key="first"))
+        await steps.on.wait()
+        asking.cancel()
+        await asyncio.wait([asking])
+        steps.made.set()
+        return f"{await ctx.confirm('Really?', key='second')}"
+
+    caller = Caller(server)
+    questions, state = await caller.asked()
+    assert list(questions) == ["first"]
+    await steps.take()
+    questions, state = await caller.asked(responses={"first": accept()}, state=state)
+    assert list(questions) == ["second"]
+    assert await caller.text(responses={"second": accept()}, state=state) == "True"
+
+
+async def test_a_client_that_leaves_during_its_retry_ends_the_handler():
+    """2026-07-28 § Streamable HTTP: closing the stream cancels, whichever request of a call it is."""
+    asked, ended = asyncio.Event(), asyncio.Event()
+    server = Server("s")
+
+    @server.tool
+    async def ask(ctx: Context) -> str:
+        try:
+            await ctx.confirm("Sure?", key="sure")
+            asked.set()
+            await asyncio.Event().wait()
+        finally:
+            assert ctx.cancelled
+            ended.set()
+        return "done"
+
+    app = App(server)
+    host = Host(app)
+
+    def call(**members: Any) -> bytes:
+        params: Json = {"name": "ask", "arguments": {}, **members}
+        return modern("tools/call", 1, params, **{CLIENT_CAPABILITIES: ALL})
+
+    result = (await host.modern(call()).json())["result"]
+    answers = {"sure": accept()}
+    retry = host.modern(call(inputResponses=answers, requestState=result["requestState"]))
+    await soon(asked.wait())
+    retry.leave()
+    await soon(retry.task)
+    assert ended.is_set()
+    assert len(server._parking) == 0  # pyright: ignore[reportPrivateUsage]
+    # What was answered is spent with it: the client begins anew, and is asked again.
+    again = host.modern(call(inputResponses=answers, requestState=result["requestState"]))
+    assert (await again.json())["error"]["code"] == INVALID_PARAMS
+    await app.stop()
 
 
 async def test_a_call_that_is_cancelled_ends_its_handler():

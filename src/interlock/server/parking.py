@@ -14,6 +14,7 @@ came back in the sealed state and is there before it is asked for.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -32,14 +33,20 @@ from interlock.wire.inputs import ASKED, ElicitParams, ElicitResult, InputRequir
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import ClientCapabilities, Result, Wire
 
+log: Final = logging.getLogger("interlock.parking")
+
 LIMIT: Final = 1000
-"""How many calls may be parked at once. Beyond it the oldest has to run again if it is retried."""
+BYTES: Final = 64 * 1024 * 1024
+"""How many calls may be parked at once, and how many bytes their requests may have together. Beyond
+either the oldest has to run again if it is retried."""
 SECONDS: Final = 600.0
 """How long a parked call waits for its client, and a ticket is good for."""
 QUESTIONS: Final = 64
 """How many questions one call may have open at once."""
 ROUNDS: Final = 64
 """How often one call may be answered with questions before it is given up."""
+ENDING: Final = 2.0
+"""Seconds that parked handlers get to end when their server stops."""
 
 Run = Callable[[Call], Awaitable[Result]]
 
@@ -84,6 +91,7 @@ class Held:
         self.questions: dict[str, _Question] = {}
         self.task: asyncio.Task[Result] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.weight = 0
         self._given: set[str] = set()
         self._outlet: Outlet = call.outlet
         self._waiter: asyncio.Future[None] | None = None
@@ -168,13 +176,11 @@ class Held:
                 del self.questions[key]
                 question.answer.set_result(self.answers[key])
 
-    async def end(self) -> None:
-        """End the handler, and wait until it has."""
+    def cancel(self) -> None:
+        """Have the handler end; what it asked is withdrawn with it."""
         self.call.cancelled = True
-        task = self.task
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait([task])
+        if self.task is not None:
+            self.task.cancel()
 
     def _name(self, method: str, params: Raw, key: str) -> str:
         """What a question is called: the same when the handler asks it in another run.
@@ -210,8 +216,9 @@ class Parking:
         self._limit = limit
         self._seconds = seconds
         self._parked: dict[str, Held] = {}
+        self._weight = 0
         self._used: dict[str, None] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[Result]] = set()
 
     def __len__(self) -> int:
         return len(self._parked)
@@ -252,18 +259,20 @@ class Parking:
                 await asyncio.sleep(0)
                 result = await held.settled()
         except asyncio.CancelledError:
-            await held.end()
+            held.cancel()
+            if held.task is not None:
+                await asyncio.wait([held.task])
             raise
         return result if result is not None else self._park(held)
 
     async def end(self) -> None:
-        """End every parked call."""
-        parked, self._parked = list(self._parked.values()), {}
-        for held in parked:
-            self._forget(held)
-            await held.end()
+        """End every parked call, in `ENDING` seconds at most."""
+        for ticket in list(self._parked):
+            self._drop(ticket)
         if self._ending:
-            await asyncio.wait(list(self._ending))
+            _, deaf = await asyncio.wait(self._ending, timeout=ENDING)
+            if deaf:
+                log.warning("%d parked calls go on though they were cancelled", len(deaf))
 
     def _found(self, call: Call) -> Held:
         """What *call* goes on with: a new run, one that is parked, or one anew with old answers."""
@@ -280,9 +289,8 @@ class Parking:
             raise unusable(call, "it was used before")
         self._mark(state.ticket)
         responses: dict[str, Raw] = params.input_responses or {}
-        held = self._parked.pop(state.ticket, None)
+        held = self._take(state.ticket)
         if held is not None:
-            self._forget(held)
             held.attach(call)
             held.take(responses)
             return held
@@ -294,7 +302,7 @@ class Parking:
     def _park(self, held: Held) -> InputRequired:
         held.rounds += 1
         if held.rounds > ROUNDS:
-            self._end_soon(held)
+            self._let_go(held)
             raise RpcError(INVALID_REQUEST, f"This call was answered {ROUNDS} times with questions")
         ticket = os.urandom(16).hex()
         state = _State(ticket, held.rounds, list(held.questions), held.answers, held.kept)
@@ -307,31 +315,38 @@ class Parking:
                 encode(state), bound=binding(held.call), ttl=self._seconds
             )
         except ValueError as error:
-            self._end_soon(held)
+            self._let_go(held)
             raise RpcError(INVALID_REQUEST, f"This call cannot ask any more: {error}") from None
         held.detach()
-        while len(self._parked) >= self._limit:
-            self._drop(next(iter(self._parked)))
-        self._parked[ticket] = held
+        held.weight = len(held.call.raw)
         loop = asyncio.get_running_loop()
         held.timer = loop.call_later(self._seconds, self._drop, ticket)
+        self._parked[ticket] = held
+        self._weight += held.weight
+        while len(self._parked) > self._limit or self._weight > BYTES:
+            self._drop(next(iter(self._parked)))
         return InputRequired(input_requests=asked, request_state=sealed)
 
-    def _drop(self, ticket: str) -> None:
+    def _take(self, ticket: str) -> Held | None:
         held = self._parked.pop(ticket, None)
         if held is not None:
-            self._end_soon(held)
+            self._weight -= held.weight
+            if held.timer is not None:
+                held.timer.cancel()
+        return held
 
-    def _end_soon(self, held: Held) -> None:
-        self._forget(held)
-        ending = asyncio.get_running_loop().create_task(held.end())
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
+    def _drop(self, ticket: str) -> None:
+        held = self._take(ticket)
+        if held is not None:
+            self._let_go(held)
 
-    def _forget(self, held: Held) -> None:
-        if held.timer is not None:
-            held.timer.cancel()
-            held.timer = None
+    def _let_go(self, held: Held) -> None:
+        """End a handler that nobody waits for."""
+        held.cancel()
+        task = held.task
+        if task is not None and not task.done():
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
     def _mark(self, ticket: str) -> None:
         self._used[ticket] = None
