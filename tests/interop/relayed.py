@@ -1,7 +1,7 @@
 """Our client, through our gateway, to the official server-everything: whatever travels beside answers.
 
 Usage: relayed.py ERA URL; behind URL stand `everything` (2025-11-25 over stdio) and `remote` (the
-same over Streamable HTTP). Its tasks wait here for the gateway to relay them.
+same over Streamable HTTP).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from interlock.wire.inputs import (
 from interlock.wire.notices import LogNotice, ProgressNotice
 
 ERA, URL = sys.argv[1:]
-WAIT = 15.0
+WAIT = 25.0
 
 
 def equal(what: str, got: object, expected: object) -> None:
@@ -143,6 +143,17 @@ async def says(name: str) -> None:
             holds(f"{name} {what}", stopped.text, "Stopped")
 
 
+async def researches(name: str) -> None:
+    """A tool that its server runs as a task only, and that asks in the middle."""
+    person = Person({"interpretation": "historical"})
+    async with Client(URL, revision=ERA, timeout=WAIT, on_elicit=person.answer) as client:
+        arguments = {"topic": "bridges", "ambiguous": True}
+        report = await client.call_tool(f"{name}__simulate-research-query", arguments)
+        holds(f"{name} task", report.text, "Research Report: bridges", "historical")
+        (asked,) = person.asked
+        holds(f"{name} task asks", asked.message, f"[{name}]", "multiple interpretations")
+
+
 async def listed() -> None:
     """Wait for the tools that the server adds once it knows what its client can do."""
     changes: asyncio.Queue[str] = asyncio.Queue()
@@ -158,7 +169,8 @@ async def main() -> None:
         for name in ("everything", "remote"):
             await asks(name)
             await asks_nobody(name)
-        await asyncio.gather(says("everything"), says("remote"))
+        both = ("everything", "remote")
+        await asyncio.gather(*(each(name) for each in (says, researches) for name in both))
 
 
 asyncio.run(main())
