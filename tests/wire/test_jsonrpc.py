@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -131,6 +132,17 @@ def test_the_last_of_two_members_with_one_name_counts():
 
 def test_unknown_members_are_ignored():
     assert message(b'{"jsonrpc":"2.0","id":1,"method":"a","more":{"x":1}}').id == 1
+
+
+@pytest.mark.parametrize("params", [b"", b',"params":{"name":"echo"}'])
+def test_params_do_not_keep_alive_what_was_sent_beside_them(params: bytes):
+    """Ours: a call is held for minutes by a client that has nothing open, and weighs what it says."""
+    data = b'{"jsonrpc":"2.0","id":1,"method":"m","more":"%b"%b}' % (b"x" * 100_000, params)
+    before = sys.getrefcount(data)
+    message = read(data)
+    assert isinstance(message, Message)
+    assert bytes(message.params) == params.removeprefix(b',"params":')
+    assert sys.getrefcount(data) == before
 
 
 def test_a_message_without_an_id_has_none_to_answer():

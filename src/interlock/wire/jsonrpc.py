@@ -14,6 +14,9 @@ encode: Final = msgspec.json.Encoder().encode
 
 BATCH_LIMIT: Final = 100
 """The most messages that one array may hold."""
+AMPLE: Final = 64 * 1024
+"""From this size on, params that are the lesser part of their message are cut out of it. They would
+keep all of it alive, for as long as a call may be held, and be counted as the little they are."""
 
 
 @final
@@ -101,6 +104,8 @@ def read(data: bytes) -> Message | Fault:
         return Fault(
             INVALID_REQUEST, "Not a request: 'id' must be a string or an integer", asks=True
         )
+    elif len(data) > AMPLE and len(message.params) < len(data) // 2:
+        message.params = message.params.copy()
     return message
 
 
