@@ -17,7 +17,14 @@ from interlock.wire.meta import ClientCapabilities, LogLevel, RequestMeta, Wire
 from interlock.wire.methods import BY_NAME
 from interlock.wire.notices import MESSAGE, PROGRESS, TOOLS_CHANGED, ProgressNotice
 from interlock.wire.tools import CallToolParams
-from interlock.wire.versions import ALL, LATEST_LEGACY, LATEST_MODERN, LEGACY, Revision
+from interlock.wire.versions import (
+    ALL,
+    LATEST_LEGACY,
+    LATEST_MODERN,
+    LEGACY,
+    V2025_06_18,
+    Revision,
+)
 
 
 class Ear:
@@ -240,3 +247,27 @@ def test_nobody_is_asked_what_their_revision_has_no_words_for():
         "2025-11-25": ["form", "url", "tools"],
         "2026-07-28": ["form", "url", "tools"],
     }
+
+
+SEVERAL = Raw(
+    b'{"message":"?","requestedSchema":{"type":"object","properties":{"x":{"type":"array",'
+    b'"items":{"type":"string","enum":["a","b"]}}}}}'
+)
+
+
+@pytest.mark.parametrize(("revision", "fine"), [(V2025_06_18, False), (LATEST_LEGACY, True)])
+def test_an_older_caller_is_not_asked_for_several(revision: Revision, fine: bool) -> None:
+    """2025-11-25 brought choices of several; before it they are no form."""
+    envelope = Envelope(revision, capabilities=EVERYTHING)
+    assert (not undeclared(envelope, "elicitation/create", SEVERAL)) is fine
+    assert not undeclared(envelope, "elicitation/create", FORM)
+
+
+async def test_an_older_caller_gets_one_block_a_message() -> None:
+    blocks = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    messages = [{"role": "user", "content": blocks}, {"role": "user", "content": blocks[0]}]
+    params = Raw(msgspec.json.encode({"messages": messages, "maxTokens": 1}))
+    way, ear = relay(revision=V2025_06_18, capabilities=EVERYTHING)
+    await way.ask("sampling/createMessage", params)
+    heard = [message["content"] for message in ear.heard[0][1]["messages"]]
+    assert heard == [blocks[0], blocks[1], blocks[0]]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, field
 
 from interlock.errors import (
     INTERNAL_ERROR,
@@ -32,6 +32,7 @@ will be. A caller that cannot after all is not asked; the server gets an error."
 _NEVER: Final = len(LOG_LEVELS)
 _log: Final = msgspec.json.Decoder(LogNotice)
 _text: Final = msgspec.json.Decoder(str)
+_messages: Final = msgspec.json.Decoder(list[dict[str, Any]])
 _any: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -117,9 +118,34 @@ def undeclared(envelope: Envelope, method: str, params: Raw) -> dict[str, Any]:
         able = have is not None and mode in have and not wordless
         return {} if able else {"elicitation": {"url": {}}}
     # An empty declaration means forms, which were there before the word for them.
-    return (
-        {} if have is not None and (not have or "form" in have) else {"elicitation": {"form": {}}}
-    )
+    able = have is not None and (not have or "form" in have)
+    if wordless and _has_several(params):
+        able = False  # A choice of several, which is no form yet.
+    return {} if able else {"elicitation": {"form": {}}}
+
+
+class _Member(Wire):
+    kind: str = field(default="", name="type")
+
+
+class _Form(Wire):
+    properties: dict[str, _Member] = field(default_factory=dict[str, _Member])
+
+
+class _Asked(Wire):
+    requested_schema: _Form | None = None
+
+
+_asked: Final = msgspec.json.Decoder(_Asked)
+
+
+def _has_several(params: Raw) -> bool:
+    """Whether a form has a choice of several, which came with 2025-11-25."""
+    try:
+        form = _asked.decode(params).requested_schema
+    except UNREADABLE:
+        return False
+    return form is not None and any(each.kind == "array" for each in form.properties.values())
 
 
 def worded(call: Call, method: str, params: Raw, server: str) -> Raw:
@@ -133,6 +159,9 @@ def worded(call: Call, method: str, params: Raw, server: str) -> Raw:
         if kept:
             fields["_meta"] = Raw(encode(kept))
         fields.pop("task", None)
+        if method == SAMPLE and call.envelope.revision < V2025_11_25:
+            messages = _messages.decode(fields["messages"])
+            fields["messages"] = Raw(encode(_singly(messages)))
         if method == ELICIT:
             if server:
                 message = f"[{server}] {_text.decode(fields['message'])}"
@@ -146,3 +175,16 @@ def worded(call: Call, method: str, params: Raw, server: str) -> Raw:
     except (KeyError, *UNREADABLE):
         return params  # Malformed; the client will say so better than we could.
     return Raw(encode(fields))
+
+
+def _singly(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages with one block each, which is all they had up to 2025-06-18."""
+    return [
+        {**message, "content": block}
+        for message in messages
+        for block in (
+            cast("list[Any]", message["content"])
+            if isinstance(message.get("content"), list)
+            else [message.get("content")]
+        )
+    ]
