@@ -132,6 +132,24 @@ async def test_a_server_that_refuses_to_be_listened_to_can_be_used():
             await client.subscribe("x://1")
 
 
+async def test_a_wish_that_is_refused_ends_nothing_that_was_heard_before():
+    """A gateway watches for many: one who asks too much must not silence the others."""
+    peer = Listened()
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    listened = peer.answers["subscriptions/listen"]
+    async with Client(peer.open, revision="modern", on_update=heard.put_nowait) as client:
+        await client.subscribe("x://1")
+        peer.answers["subscriptions/listen"] = -32602
+        with pytest.raises(RpcError):
+            await client.subscribe("x://2")
+        peer.say("resources/updated", peer.listens[-1], uri="x://1")
+        assert await soon(heard.get()) == "x://1"
+        peer.answers["subscriptions/listen"] = listened
+        await client.subscribe("x://3")
+        wanted = peer.listens[-1]["params"]["notifications"]
+        assert wanted == {"resourceSubscriptions": ["x://1", "x://3"]}
+
+
 async def test_a_server_that_does_not_acknowledge_is_not_waited_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ):

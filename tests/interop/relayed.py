@@ -151,6 +151,7 @@ async def researches(name: str) -> None:
         report = await client.call_tool(f"{name}__simulate-research-query", arguments)
         holds(f"{name} task", report.text, "Research Report: bridges", "historical")
         (asked,) = person.asked
+        assert isinstance(asked, ElicitParams)
         holds(f"{name} task asks", asked.message, f"[{name}]", "multiple interpretations")
 
 

@@ -69,8 +69,9 @@ class Subscription:
     async def want(self, filter: Filter) -> None:
         """Hear of *filter* from now on, instead of what was wanted before.
 
-        Returns when the server has acknowledged it; raises `RpcError` if it refuses. A server that
-        does not say either is waited for a few seconds only.
+        Returns when the server has acknowledged it; raises `RpcError` if it refuses, and what was
+        heard before is heard still. A server that does not say either is waited for a few seconds
+        only.
         """
         self.filter = filter  # At once: the next wish is made of this one.
         # One after the other: what a caller is told must be about what it wanted itself.
@@ -78,8 +79,8 @@ class Subscription:
             await self._change(filter)
 
     async def _change(self, filter: Filter) -> None:
-        old, self._asked = self._task, filter
-        self._honoured = None
+        old, before = self._task, (self._asked, self._honoured, self._acknowledged)
+        self._asked, self._honoured = filter, None
         self._acknowledged = acknowledged = asyncio.Event()
         if filter == Filter():
             self._task = None
@@ -95,11 +96,17 @@ class Subscription:
             )
         finally:
             heard.cancel()
-            # The old one ends after the new one has begun, so that nothing falls between.
-            await _end(old)
+            refused = task.done() and not task.cancelled() and not acknowledged.is_set()
+            if not refused:
+                # The old one ends after the new one has begun, so that nothing falls between.
+                await _end(old)
         if task.cancelled():
             raise ConnectionLost("the client was closed while it subscribed")
-        if task.done() and not acknowledged.is_set():
+        if refused:
+            self._task = old
+            self._asked, self._honoured, self._acknowledged = before
+            if self.filter is filter:
+                self.filter = self._asked
             task.result()
 
     async def close(self) -> None:
