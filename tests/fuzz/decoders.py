@@ -35,7 +35,7 @@ from interlock.protocol.dispatch import Dispatch, admit
 from interlock.protocol.exchange import Exchange
 from interlock.protocol.ladder import Mirror, Refusal
 from interlock.protocol.outgoing import Outgoing, outcome
-from interlock.protocol.schema import BadSchema, Checks
+from interlock.protocol.schema import BadSchema, compile  # noqa: A004  the room's word
 from interlock.protocol.sealing import Keyring, Unsealed
 from interlock.protocol.session import Envelope, Session
 from interlock.server import forms
@@ -502,8 +502,8 @@ VALUES: Final = [
         [written({"a": "é", "b": 42.0, "c": {"d": True}})],
     ),
     Row(
-        "schema.Checks",
-        json_value(lambda value: Checks().find(value).complaint(value)),
+        "schema.compile",
+        json_value(lambda value: compile(value).complaint(value)),
         [written(each) for each in SCHEMAS],
         (BadSchema,),
     ),

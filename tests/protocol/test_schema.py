@@ -9,7 +9,7 @@ import pytest
 
 from interlock.protocol import schema as room
 from interlock.protocol.effort import VALUE_DEPTH
-from interlock.protocol.schema import BadSchema, Checks, compile  # noqa: A004  the room's word
+from interlock.protocol.schema import BadSchema, compile  # noqa: A004  the room's word
 
 Schema = dict[str, Any]
 
@@ -176,24 +176,6 @@ def test_a_pattern_may_not_search_for_ever(monkeypatch: pytest.MonkeyPatch):
 def test_a_schema_that_cannot_be_used_says_why(schema: Any, why: str):
     with pytest.raises(BadSchema, match=why):
         compile(schema)
-    checks = Checks()
-    for _ in range(2):
-        with pytest.raises(BadSchema, match=why):
-            checks.find(schema)
-
-
-def test_a_schema_is_compiled_once_and_the_oldest_make_room():
-    checks = Checks(kept=2)
-    first = checks.find({"type": "string"})
-    assert checks.find({"type": "string"}) is first
-    checks.find({"type": "null"})
-    assert checks.find({"type": "string"}) is first
-    checks.find({"type": "array"})
-    assert checks.find({"type": "string"}) is first
-    third = checks.find({"type": "array"})
-    checks.find({"type": "null"})
-    checks.find({"type": "object"})
-    assert checks.find({"type": "array"}) is not third
 
 
 def test_changing_a_schema_afterwards_changes_no_check():

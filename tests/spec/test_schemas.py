@@ -14,8 +14,12 @@ from tests.spec.scripts import Script, meet
 from tests.spec.ways import Way
 
 from interlock import Server
+from interlock.client.promised import Promised
+from interlock.client.reading import ToolResult
 from interlock.errors import InvalidMessage, RegistrationError
-from interlock.protocol.schema import BadSchema, Checks, compile  # noqa: A004  the room's word
+from interlock.protocol import schema
+from interlock.protocol.schema import BadSchema, Check, compile  # noqa: A004  the room's word
+from interlock.wire.tools import Tool
 
 PAIR: Json = {"prefixItems": [{"type": "string"}, {"type": "integer"}], "unevaluatedItems": False}
 """What only 2020-12 means by this."""
@@ -133,21 +137,32 @@ def test_depth_and_number_of_schemas_are_bounded_and_so_is_the_time_of_a_pattern
         },
     }
     doubling["$defs"]["64"] = {"type": "string"}
-    for schema in (deep, many):
+    for each in (deep, many):
         with pytest.raises(BadSchema):
-            compile(schema)
+            compile(each)
     assert compile(doubling).complaint("a") is not None
     slow = compile({"type": "string", "pattern": "^(?=(a+)+$)b"})
     assert slow.complaint("a" * 50 + "!") is not None
 
 
 @requirement("JS-05")
-def test_a_schema_is_compiled_once_and_a_format_is_an_annotation():
+def test_a_schema_is_compiled_once_and_a_format_is_an_annotation(monkeypatch: pytest.MonkeyPatch):
     """Validators are compiled when first needed, and kept; `format` is an annotation.
 
     https://github.com/modelcontextprotocol/modelcontextprotocol/blob/main/docs/specification/2026-07-28/basic/index.mdx
     """
-    checks = Checks()
-    first = checks.find({"type": "string", "format": "email"})
-    assert checks.find({"type": "string", "format": "email"}) is first
-    assert first.complaint("no address") is None
+    compiled: list[object] = []
+
+    def counted(described: Json) -> Check:
+        compiled.append(described)
+        return compile(described)
+
+    monkeypatch.setattr(schema, "compile", counted)
+    address = {"type": "string", "format": "email"}
+    promised = Promised()
+    promised.learn([Tool(name="it", input_schema={"type": "object"}, output_schema=address)])
+    assert not compiled
+    said = ToolResult(content=[], structured="no address", has_structured=True)
+    for _ in range(2):
+        assert promised.hold("it", said).complaint is None
+    assert compiled == [address]

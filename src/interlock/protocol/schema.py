@@ -6,9 +6,7 @@ validating take long is refused before it is used (`effort`).
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Any, Final, Protocol, cast
 
 import msgspec
@@ -22,8 +20,6 @@ WORK_LIMIT: Final = 50_000_000
 """Looks that one check may take: half a second."""
 BACKTRACK_LIMIT: Final = 20_000
 """Steps back that a pattern may take with one text."""
-KEPT: Final = 256
-"""Compiled schemas that a `Checks` keeps."""
 
 _SHOWN: Final = 60
 _STEM: Final = 16
@@ -96,49 +92,9 @@ def compile(schema: Mapping[str, Any] | bool) -> Check:  # noqa: A001  the word 
     dialect that is not known, for references that lead out of it (nothing is ever fetched), and
     for one too large, too deep or too entangled to be bounded.
     """
-    return _compiled(schema, _encoded(schema))
-
-
-class Checks:
-    """Compiled schemas by what they say, so that each is compiled once; the oldest make room."""
-
-    def __init__(self, kept: int = KEPT) -> None:
-        self._kept = kept
-        self._checks: OrderedDict[bytes, Check | BadSchema] = OrderedDict()
-
-    def find(self, schema: Mapping[str, Any] | bool) -> Check:
-        """The check of *schema*; raises `BadSchema` as `compile` does."""
-        data = _encoded(schema)
-        digest = blake2b(data, digest_size=16).digest()
-        found = self._checks.get(digest)
-        if found is None:
-            try:
-                found = _compiled(schema, data)
-            except BadSchema as error:
-                found = error
-            self._checks[digest] = found
-            if len(self._checks) > self._kept:
-                self._checks.popitem(last=False)
-        else:
-            self._checks.move_to_end(digest)
-        if isinstance(found, BadSchema):
-            raise BadSchema(*found.args)
-        return found
-
-
-def _encoded(schema: Mapping[str, Any] | bool) -> bytes:
-    try:
-        data = encode(schema)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BadSchema(f"The schema is no JSON: {error}") from None
-    if len(data) > SIZE_LIMIT:
-        raise BadSchema(f"The schema has {len(data)} bytes; at most {SIZE_LIMIT} are taken")
-    return data
-
-
-def _compiled(schema: Mapping[str, Any] | bool, data: bytes) -> Check:
     import jsonschema_rs  # kept out of programs that check nothing
 
+    data = _encoded(schema)
     if isinstance(schema, bool):
         return Check(jsonschema_rs.Draft202012Validator(schema), None)
     if not isinstance(schema, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  others' JSON
@@ -166,6 +122,16 @@ def _compiled(schema: Mapping[str, Any] | bool, data: bytes) -> Check:
         said = getattr(error, "message", None) or str(error)
         raise BadSchema(f"The schema is not valid: {_cut(str(said))}") from None
     return Check(validator, effort)
+
+
+def _encoded(schema: Mapping[str, Any] | bool) -> bytes:
+    try:
+        data = encode(schema)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadSchema(f"The schema is no JSON: {error}") from None
+    if len(data) > SIZE_LIMIT:
+        raise BadSchema(f"The schema has {len(data)} bytes; at most {SIZE_LIMIT} are taken")
+    return data
 
 
 def _dialect(schema: Mapping[str, Any]) -> tuple[str, str]:
