@@ -142,6 +142,7 @@ async def test_a_wish_that_is_refused_ends_nothing_that_was_heard_before():
         peer.answers["subscriptions/listen"] = -32602
         with pytest.raises(RpcError):
             await client.subscribe("x://2")
+        assert peer.cancelled == []
         peer.say("resources/updated", peer.listens[-1], uri="x://1")
         assert await soon(heard.get()) == "x://1"
         peer.answers["subscriptions/listen"] = listened
