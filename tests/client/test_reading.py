@@ -148,6 +148,17 @@ def test_what_is_no_page_is_an_error_of_the_peer(value: Any):
         tools(value)
 
 
+@pytest.mark.parametrize("ttl", ["60000", 1.5, True, None, {}])
+@pytest.mark.parametrize("scope", ["everybody", 7, None])
+def test_a_hint_that_is_none_costs_no_answer(ttl: Any, scope: Any):
+    """2026-07-28 § Caching: what cannot be read means that nothing may be kept."""
+    contents = [{"uri": "a:b", "text": "x"}]
+    raw = answer({"contents": contents, "ttlMs": ttl, "cacheScope": scope})
+    read = read_contents(raw, "a:b")
+    assert read.contents[0].text == "x"
+    assert (read.ttl_ms, read.cache_scope) == (None, None)
+
+
 def test_contents_without_a_uri_are_those_that_were_asked_for():
     found = read_contents(answer({"contents": [{"text": "a", "mimeType": None}]}), "x://y")
     assert (found.contents[0].uri, found.contents[0].text) == ("x://y", "a")

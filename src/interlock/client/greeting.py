@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from interlock.client.answers import Desk
+from interlock.client.reading import without_bad_hints
 from interlock.errors import (
     HEADER_MISMATCH,
     MISSING_CAPABILITY,
@@ -120,7 +121,11 @@ def supported_by(error: RpcError) -> list[str]:
 
 
 def read_discovery(raw: Raw, revision: Revision, wish: Wish) -> DiscoverResult:
-    greeting = _discovered.decode(raw)
+    try:
+        greeting = _discovered.decode(raw)
+    except msgspec.ValidationError:
+        fields = without_bad_hints(msgspec.json.decode(raw, type=dict[str, Any]))
+        greeting = msgspec.convert(fields, DiscoverResult)
     offered = greeting.supported_versions
     if offered and revision.name not in offered:
         if wish.legacy is not None and any(version in LEGACY for version in offered):

@@ -147,10 +147,21 @@ def _fields(result: RawResult, what: str) -> dict[str, Any]:
     if fields.get("resultType") == "input_required":
         raise _asks()
     try:
-        return _without_nulls(fields)
+        return _without_nulls(without_bad_hints(fields))
     except RecursionError:
         # Whoever decoded it may have stood on fewer floors than we do.
         raise InvalidMessage(f"The server's answer to {what} is nested too deeply") from None
+
+
+def without_bad_hints(fields: dict[str, Any]) -> dict[str, Any]:
+    """*fields* without hints on caching that are none: a wrong hint costs itself, not the answer."""
+    ttl, scope = fields.get("ttlMs"), fields.get("cacheScope")
+    bad: set[str] = set()
+    if not isinstance(ttl, int) or isinstance(ttl, bool):
+        bad.add("ttlMs")
+    if scope not in ("public", "private"):
+        bad.add("cacheScope")
+    return {name: value for name, value in fields.items() if name not in bad}
 
 
 def _without_nulls(value: Any) -> Any:
