@@ -69,7 +69,7 @@ class Keyring:
         nonce = os.urandom(_NONCE)
         head = self._sealing + nonce
         whole = head + cipher.encrypt(nonce, until + data, self._sealing + bound)
-        text = PREFIX + base64.urlsafe_b64encode(whole).decode().rstrip("=")
+        text = PREFIX + _letters(whole)
         if len(text) > LIMIT:
             raise ValueError(f"State of {len(data)} bytes is too long to travel; keep it elsewhere")
         return text
@@ -84,6 +84,8 @@ class Keyring:
             whole = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             raise Unsealed("it is damaged") from None
+        if _letters(whole) != body:
+            raise Unsealed("it is spelled otherwise than it was sealed")
         number, nonce = whole[:_KEY_ID], whole[_KEY_ID : _KEY_ID + _NONCE]
         if number not in self._ciphers:
             raise Unsealed("it was sealed with a key that is not on this ring")
@@ -112,6 +114,10 @@ class Keyring:
 
     def _cipher(self, number: bytes) -> Any:
         return self._ciphers[number]
+
+
+def _letters(whole: bytes) -> str:
+    return base64.urlsafe_b64encode(whole).decode().rstrip("=")
 
 
 def digest(*parts: bytes) -> bytes:
