@@ -497,6 +497,23 @@ async def test_a_stream_that_was_begun_ends_without_an_answer_when_its_call_is_c
         assert b'"id"' not in body
 
 
+async def test_a_call_that_is_cancelled_while_it_asks_withdraws_its_question():
+    async with serving() as host:
+        tap = Wiretap(complaint, LATEST_LEGACY)
+        session = await host.greet(hello(capabilities={"roots": {}}))
+        asked = host.legacy(session, ask("tools/call", 1, {"name": "curious"}))
+        question = await asked.message()
+        tap.hear("server", json.dumps(question).encode())
+        await host.legacy(session, say("notifications/cancelled", {"requestId": 1})).whole()
+        event = await asked.event()
+        tap.hear("server", event.data)
+        assert json.loads(event.data)["params"]["requestId"] == question["id"]
+        assert await asked.piece() == b""
+        late = host.legacy(session, reply(question["id"], {"roots": []}))
+        await late.whole()
+        assert late.status == 202
+
+
 async def test_a_legacy_client_that_leaves_cancels_nothing():
     latch = Latch()
     async with serving(latch=latch) as host:

@@ -266,6 +266,53 @@ async def test_an_answer_that_is_no_result_is_an_error_too(sent: Sent):
         await soon(asking)
 
 
+def messages(sent: Sent) -> list[Any]:
+    return [json.loads(event.data) for event in sse.Reader().feed(sent.body) if event.data]
+
+
+async def test_a_question_whose_asker_is_cancelled_is_withdrawn(sent: Sent):
+    """2025-11-25 § Cancellation: the sender says so when it is no more interested in an answer."""
+    place = session()
+    out = reply(sent, session=place)
+    asking = asyncio.create_task(out.ask("roots/list", Params()))
+    await soon(sent.arrived.wait())
+    asking.cancel()
+    await soon(asyncio.wait([asking]))
+    await soon(out.abandon())
+    question, cancelled = messages(sent)
+    assert cancelled["method"] == "notifications/cancelled"
+    assert cancelled["params"]["requestId"] == question["id"]
+    assert place.asked == {}
+
+
+async def test_a_question_that_was_answered_is_not_withdrawn(sent: Sent):
+    place = session()
+    out = reply(sent, session=place)
+    asking = asyncio.create_task(out.ask("roots/list", Params()))
+    await soon(sent.arrived.wait())
+    (future,) = place.asked.values()
+    future.set_result(message(answer("s1", {"roots": []})))
+    asking.cancel()
+    await soon(asyncio.wait([asking]))
+    await soon(out.abandon())
+    assert len(messages(sent)) == 1
+
+
+async def test_a_question_that_a_call_leaves_behind_is_withdrawn_before_the_answer(sent: Sent):
+    """SEP-2260: a question belongs to a call that runs."""
+    place = session()
+    out = reply(sent, session=place)
+    asking = asyncio.create_task(out.ask("roots/list", Params()))
+    await soon(sent.arrived.wait())
+    await soon(out.finish(BODY))
+    with pytest.raises(ConnectionLost, match="over"):
+        await soon(asking)
+    question, cancelled, last = messages(sent)
+    assert cancelled["params"]["requestId"] == question["id"]
+    assert last == json.loads(BODY)
+    assert place.asked == {}
+
+
 async def test_who_cannot_be_asked_is_not_asked(sent: Sent):
     for out in (reply(sent), reply(sent, session=session(), streams=False)):
         with pytest.raises(RpcError, match="no stream"):

@@ -19,6 +19,7 @@ from interlock.errors import (
     RpcError,
 )
 from interlock.protocol.outgoing import outcome
+from interlock.protocol.session import State
 from interlock.transport.channel import HIGH_WATER
 from interlock.transport.http.plain import JSON, Header, Send, length
 from interlock.transport.http.sessions import HttpSession
@@ -26,6 +27,7 @@ from interlock.transport.http.streams import Reader, Stream
 from interlock.wire import sse
 from interlock.wire.jsonrpc import Message, encode, notification, request
 from interlock.wire.meta import Wire
+from interlock.wire.notices import CANCELLED, CancelledNotice
 
 KEEP_ALIVE: Final = 15.0
 """Seconds of silence after which a stream says that it lives; proxies cut silent ones."""
@@ -95,7 +97,7 @@ class Reply:
         self._reader: Reader | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._asked: tuple[asyncio.Future[Message], ...] = ()
+        self._asked: tuple[tuple[str, asyncio.Future[Message]], ...] = ()
 
     # As an outlet.
 
@@ -120,13 +122,17 @@ class Reply:
         name = session.next_id()
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         session.asked[name] = future
-        self._asked = (*self._asked, future)
+        self._asked = (*self._asked, (name, future))
         try:
             data = params if isinstance(params, Raw) else encode(params)
             self._put(request(name, method, data))
             message = await future
+        except asyncio.CancelledError:
+            if future.cancelled():
+                self._withdraw(name, "cancelled")
+            raise
         finally:
-            self._asked = tuple(other for other in self._asked if other is not future)
+            self._asked = tuple(other for other in self._asked if other[0] != name)
             del session.asked[name]
         try:
             return Raw(outcome(message, method, modern=False).body)
@@ -292,13 +298,24 @@ class Reply:
         stream = self._stream
         return self.dead and (stream is None or stream.ended or stream.forsaken)
 
-    def _give_up(self) -> None:
-        for future in self._asked:
+    def _give_up(self, why: str = "the client left before it answered") -> None:
+        for name, future in self._asked:
             if not future.done():
-                future.set_exception(ConnectionLost("the client left before it answered"))
+                future.set_exception(ConnectionLost(why))
+                self._withdraw(name, why)
+
+    def _withdraw(self, question: str, why: str) -> None:
+        """Tell a client whose session goes on that nobody waits for its answer any more."""
+        session = self._session
+        if session is not None and session.session.state is not State.CLOSED:
+            notice = CancelledNotice(request_id=question, reason=why)
+            self._put(notification(CANCELLED, encode(notice)))
 
     def _end(self) -> None:
         self._done = True
+        if self._asked:
+            # By a task that the handler left behind: a question belongs to a call that runs.
+            self._give_up("the call was over before it was answered")
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
