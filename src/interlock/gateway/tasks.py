@@ -23,7 +23,7 @@ from interlock.client.tasks import Task, created
 from interlock.errors import INVALID_PARAMS, InvalidMessage, MissingCapability, RpcError
 from interlock.gateway.asking import Asking
 from interlock.gateway.catalog import Found
-from interlock.gateway.relay import Relay, worded
+from interlock.gateway.relay import Relay, undeclared, worded
 from interlock.gateway.upstream import AUGMENTED, Upstream
 from interlock.protocol.call import Call, Handler
 from interlock.protocol.sealing import Keyring, Unsealed, digest
@@ -236,6 +236,8 @@ class TaskRelay:
                     method = _text.decode(question["method"])
                     if method in ASKED:
                         asked = question.get("params", Raw(b"{}"))
+                        if missing := undeclared(call.envelope, method, asked):
+                            raise MissingCapability(missing)
                         question["params"] = worded(call, method, asked, found.server)
                 fields["inputRequests"] = Raw(encode(questions))
         except (KeyError, ValueError, *UNREADABLE) as error:
