@@ -135,6 +135,20 @@ def test_an_answer_that_is_none_spoils_its_request_at_once():
     assert exchange.waiting == {}
 
 
+@pytest.mark.parametrize("data", [b'{"id":1,"result":{}}', b'{"jsonrpc":"2.0","id":1}'])
+def test_a_malformed_answer_to_a_server_s_question_is_the_end_of_it(data: bytes):
+    """No error goes back: it would answer an answer, and the client asked nothing."""
+    exchange = greeted_server()
+    exchange.waiting[1] = "ours"
+    event = exchange.receive(data)
+    assert type(event) is Spoilt
+    assert event.waiting == "ours"
+    # A request that is as wrong is answered, also under the id of a question.
+    exchange.waiting[1] = "ours"
+    assert type(exchange.receive(b'{"id":1,"method":"ping"}')) is Send
+    assert exchange.waiting == {1: "ours"}
+
+
 @pytest.mark.parametrize("number", [0, 1, "", "a"])
 def test_an_answer_goes_to_who_waits_for_it_once(number: Any):
     exchange = client()

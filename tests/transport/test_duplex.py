@@ -479,6 +479,52 @@ async def test_a_question_dies_with_the_call_that_asked_it():
     await soon(serving)
 
 
+async def test_a_question_that_a_call_leaves_behind_is_withdrawn():
+    """SEP-2260: a question belongs to a call that runs."""
+    asking: list[asyncio.Task[Raw]] = []
+
+    async def hasty(call: Call) -> Result:
+        asking.append(asyncio.create_task(call.outlet.ask("roots/list", Params())))
+        await asyncio.sleep(0)
+        return said("fine")
+
+    ours, theirs = pair()
+    serving = asyncio.create_task(serve(Desk(hasty=hasty), theirs))
+    ours.send(hello(capabilities={"roots": {}}))
+    await soon(ours.receive())
+    ours.send(ask("tools/call", 1, {"name": "hasty"}))
+    heard: list[Any] = []
+    while len(heard) < 3:
+        heard += [json.loads(each) for each in await soon(ours.receive())]
+    question, answer, cancelled = heard
+    assert answer["id"] == 1
+    assert cancelled["method"] == "notifications/cancelled"
+    assert cancelled["params"]["requestId"] == question["id"]
+    with pytest.raises(ConnectionLost, match="over"):
+        await soon(asking[0])
+    await ours.close()
+    await soon(serving)
+
+
+async def test_a_question_that_is_answered_with_no_message_fails():
+    async def curious(call: Call) -> Result:
+        with pytest.raises(RpcError, match="gets no answer"):
+            await call.outlet.ask("roots/list", Params())
+        return said("fine")
+
+    ours, theirs = pair()
+    serving = asyncio.create_task(serve(Desk(curious=curious), theirs))
+    ours.send(hello(capabilities={"roots": {}}))
+    await soon(ours.receive())
+    ours.send(ask("tools/call", 1, {"name": "curious"}))
+    (question,) = await soon(ours.receive())
+    ours.send(b'{"id":%d,"result":{"roots":[]}}' % json.loads(question)["id"])
+    (answer,) = await soon(ours.receive())
+    assert "fine" in str(json.loads(answer)["result"])
+    await ours.close()
+    await soon(serving)
+
+
 async def test_outside_a_call_nothing_is_asked_and_after_it_nothing_is_said():
     calls: list[Call] = []
 

@@ -183,13 +183,13 @@ class Exchange(Generic[T]):
         return Batch(self.receive(each, batched=True) for each in found)
 
     def _fault(self, fault: Fault) -> Send | Spoilt[T] | Noise:
-        if self.serves:
-            return Send(failure(fault.id, fault.code, fault.message))
-        # A client answers no faults: its answer might be one to the server, and so on for ever.
         if fault.id is not None and not fault.asks:
             found = self.waiting.pop(fault.id, None)
             if found is not None:
                 return Spoilt(found, fault.message)
+        if self.serves:
+            return Send(failure(fault.id, fault.code, fault.message))
+        # A client answers no faults: its answer might be one to the server, and so on for ever.
         return Noise(fault.message)
 
     def _reply(self, message: Message) -> Reply[T] | Noise:

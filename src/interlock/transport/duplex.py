@@ -123,9 +123,10 @@ class Waiting:
 class _CallOutlet:
     """The way back for one call: the shared channel, until the call has been answered."""
 
-    __slots__ = ("_duplex", "_legacy")
+    __slots__ = ("_asked", "_duplex", "_legacy")
 
     def __init__(self, duplex: Duplex, *, legacy: bool) -> None:
+        self._asked: tuple[Waiting, ...] = ()
         self._duplex: Duplex | None = duplex
         self._legacy = legacy
 
@@ -140,19 +141,27 @@ class _CallOutlet:
     async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
         if not self._legacy:
             raise RpcError(METHOD_NOT_FOUND, f"{method} cannot be sent to a modern client")
-        if self._duplex is None:
+        duplex = self._duplex
+        if duplex is None:
             raise ConnectionLost(f"{method} was asked after the call had been answered")
+        waiting = duplex.waiting(method)
+        self._asked = (*self._asked, waiting)
         try:
-            return await self._duplex.ask(method, params)
+            return await duplex.ask(method, params, waiting=waiting)
         except InvalidMessage as error:
             # For a handler it is what an error would have been: the question has no answer.
             raise RpcError(INVALID_PARAMS, str(error)) from None
+        finally:
+            self._asked = tuple(other for other in self._asked if other is not waiting)
 
     def close_stream(self, retry: float) -> None:
         pass
 
     def shut(self) -> None:
         self._duplex = None
+        for waiting in self._asked:
+            # By a task that the handler left behind: a question belongs to a call that runs.
+            waiting.settle(ConnectionLost("the call was over before it was answered"))
 
 
 class _Run:
@@ -262,10 +271,21 @@ class Duplex:
         message = await self._round_trip(waiting, params, call.patience, call.deadline)
         return outcome(message, row.name, modern=outgoing.revision.modern)
 
-    async def ask(self, method: str, params: Wire | Raw, *, patience: float | None = None) -> Raw:
+    def waiting(self, method: str) -> Waiting:
+        """What to `ask` with, for who may have to settle it before its answer comes."""
+        return Waiting(self.exchange.next_id(), method, SILENT, self._loop)
+
+    async def ask(
+        self,
+        method: str,
+        params: Wire | Raw,
+        *,
+        patience: float | None = None,
+        waiting: Waiting | None = None,
+    ) -> Raw:
         """Send a request that is outside any era: the handshake, or a server's question."""
         data = params if isinstance(params, Raw) else encode(params)
-        waiting = Waiting(self.exchange.next_id(), method, SILENT, self._loop)
+        waiting = waiting or self.waiting(method)
         message = await self._round_trip(waiting, data, patience, None)
         return Raw(outcome(message, method, modern=False).body)
 
@@ -297,7 +317,7 @@ class Duplex:
             waiting.disarm()
         if type(answer) is Message:
             return answer
-        self._give_up(waiting, "timed out")
+        self._give_up(waiting, "timed out" if isinstance(answer, TimedOut) else str(answer))
         raise answer
 
     def _give_up(self, waiting: Waiting, why: str) -> None:
