@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.official import complaint
 from tests.peers import (
+    LATEST,
     LEGACY,
     MODERN,
     Desk,
@@ -495,6 +496,20 @@ async def test_a_stream_that_was_begun_ends_without_an_answer_when_its_call_is_c
         body = await asked.whole()
         assert b"begun" in body
         assert b'"id"' not in body
+
+
+async def test_a_question_that_is_answered_with_no_message_is_at_its_end():
+    async with serving() as host:
+        for version in ("2025-03-26", LATEST):
+            session = await host.greet(hello(version, capabilities={"roots": {}}))
+            asked = host.legacy(session, ask("tools/call", 1, {"name": "curious"}))
+            question = await asked.message()
+            wrong = json.dumps({"id": question["id"], "result": {"roots": []}}).encode()
+            if version == "2025-03-26":
+                wrong = b"[%b]" % wrong
+            refused = host.legacy(session, wrong)
+            assert b"-32600" in await refused.whole()
+            assert (await asked.message())["error"]["code"] == -32602
 
 
 async def test_a_call_that_is_cancelled_while_it_asks_withdraws_its_question():

@@ -182,11 +182,12 @@ class App:
             session = await self.sessions.find(head.session)
         if type(message) is Fault:
             found = several(body, session)
-            if session is not None and isinstance(found, list):
-                await self._batch(found, session, head, receive, send, headers)
-            else:
-                why = found if type(found) is Fault else message
-                await turn_away(send, Refusal.of(why), headers)
+            if session is not None:
+                if isinstance(found, list):
+                    await self._batch(found, session, head, receive, send, headers)
+                    return
+                session.spoil(message)
+            await turn_away(send, Refusal.of(found if type(found) is Fault else message), headers)
             return
         number = message.id
         if message.method is UNSET or number is UNSET or number is None:

@@ -32,6 +32,7 @@ def sort(
     for data in found:
         message = read(data)
         if type(message) is Fault:
+            session.spoil(message)
             errors.append(Refusal.of(message).encode())
             continue
         number = message.id

@@ -12,14 +12,20 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from interlock.errors import INVALID_REQUEST, METHOD_NOT_FOUND, ConnectionLost, RpcError
+from interlock.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    ConnectionLost,
+    RpcError,
+)
 from interlock.protocol.exchange import RUNNING_LIMIT, Running
 from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session, State
 from interlock.store.ports import Entry, Table
 from interlock.transport.http.elsewhere import Meet, log, read, write
 from interlock.transport.http.streams import STANDING, Keep, Stream, Streams
-from interlock.wire.jsonrpc import UNREADABLE, Message, encode, notification
+from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, encode, notification
 from interlock.wire.meta import Id, Wire
 from interlock.wire.notices import CANCELLED, INITIALIZED, CancelledNotice
 
@@ -147,6 +153,12 @@ class HttpSession:
             self.session.initialized()
         elif message.method == CANCELLED:
             self._cancel(message.params)
+
+    def spoil(self, fault: Fault) -> None:
+        """End a question of ours that was answered with what is no message."""
+        future = self.asked.get(fault.id) if fault.id is not None and not fault.asks else None
+        if future is not None and not future.done():
+            future.set_exception(RpcError(INVALID_PARAMS, f"Unanswered: {fault.message}"))
 
     def next_id(self) -> str:
         # Of another kind than clients' own ids usually are: logs stay readable. And with the name of
