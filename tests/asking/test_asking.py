@@ -20,6 +20,7 @@ from aiohttp import ClientSession, web
 from tests.asking import kitchen
 from tests.asking.kitchen import a_kitchen
 from tests.doors import ERAS, ROOT, gateway_over, over_http
+from tests.heard import OURS
 
 from interlock import Client
 from interlock.client.target import Command
@@ -130,6 +131,7 @@ async def test_a_retry_that_reaches_another_worker_does_not_do_it_again(book: Pa
     async with AsyncExitStack() as stack:
         ports = [await stack.enter_async_context(a_worker(book)) for _ in range(2)]
         url, turns = await stack.enter_async_context(taking_turns(ports))
+        OURS.add(url)
         async with guest.client(url, "modern") as client:
             check(guest, book, await dine(client, guest))
     calls = [port for method, port in turns if method == "tools/call"]

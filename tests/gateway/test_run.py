@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.heard import OURS
 
 from interlock import Client
 from interlock.client.target import Url
@@ -60,6 +61,7 @@ def door(folder: Path) -> Generator[tuple[subprocess.Popen[str], str]]:
         assert process.stdout is not None
         url = process.stdout.readline()
         assert url, "the gateway ended before it listened"
+        OURS.add(url.strip())
         yield process, url.strip()
     finally:
         process.kill()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from msgspec import Raw
+from tests.heard import OURS
 
 from interlock.errors import ConnectFailed, PeerError
 from interlock.gateway.config import load
@@ -113,6 +114,7 @@ def program(*arguments: str) -> Generator[None]:
 
 
 def busy_at(port: int) -> AbstractContextManager[None]:
+    OURS.add(f"http://127.0.0.1:{port}/mcp")
     return program(str(BUSY), str(port))
 
 
