@@ -1,11 +1,12 @@
-"""A client for each server, in each era."""
+"""A client for each server, in each era; and a server with tasks, with its callers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 from tests.joined import Joined
+from tests.server.task_callers import EXPERIMENT, MODERN, Bench, Caller
 
 
 @pytest.fixture(params=["legacy", "modern"])
@@ -19,3 +20,17 @@ def joined() -> Iterator[Joined]:
     joined = Joined()
     yield joined
     joined.check()
+
+
+@pytest.fixture
+async def bench() -> AsyncGenerator[Bench]:
+    bench = Bench()
+    await bench.server.start()
+    yield bench
+    bench.released.set()
+    await bench.server.stop()
+
+
+@pytest.fixture(params=[MODERN, EXPERIMENT])
+def caller(bench: Bench, request: pytest.FixtureRequest) -> Caller:
+    return bench.caller(request.param)

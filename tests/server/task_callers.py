@@ -1,10 +1,11 @@
-"""Callers of a server with tasks, in each era, without a client's conveniences."""
+"""A server with tasks, and callers of it in each era, without a client's conveniences."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,15 @@ from msgspec import Raw
 from tests.official import complaint
 from tests.peers import Json, ask, meta, soon
 
-from interlock import Server
+from interlock import Context, RpcError, Server, ToolError
 from interlock.protocol.call import LOCAL, Call, Principal
 from interlock.protocol.dispatch import Dispatch, admit
 from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session
-from interlock.server.ledger import key_of, owner_of
+from interlock.server.ledger import TaskLimits, key_of, owner_of
+from interlock.store.memory import MemoryStore
 from interlock.store.ports import Store
+from interlock.testing.clock import Clock
 from interlock.testing.wiretap import BOTH, Wiretap
 from interlock.wire.jsonrpc import Message, encode, notification, read
 from interlock.wire.lifecycle import InitializeParams
@@ -28,6 +31,8 @@ from interlock.wire.methods import TO_SERVER
 from interlock.wire.tasks import EXTENSION
 from interlock.wire.versions import BY_NAME as REVISIONS
 
+MODERN, EXPERIMENT = "2026-07-28", "2025-11-25"
+AT_ONCE = TaskLimits(grace=0)
 ABLE: Json = {"elicitation": {"form": {}}, "sampling": {}}
 TASKS: Json = {**ABLE, "extensions": {EXTENSION: {}}}
 ENDS = ("completed", "failed", "cancelled")
@@ -85,7 +90,7 @@ class Caller:
         self,
         server: Server,
         store: Store,
-        revision: str = "2026-07-28",
+        revision: str = MODERN,
         *,
         principal: Principal = LOCAL,
         capabilities: Json = TASKS,
@@ -195,3 +200,94 @@ class Caller:
         if not self.modern:
             return await self.result("tasks/result", taskId=id)
         return (await self.end(id))["result"]
+
+
+class Bench:
+    """A server with one of each tool, and what its handlers wait for."""
+
+    def __init__(self, limits: TaskLimits = AT_ONCE, store: Store | None = None) -> None:
+        self.released = threading.Event()
+        self.clock = Clock()
+        self.store = store if store is not None else MemoryStore(clock=self.clock)
+        self.go = asyncio.Event()
+        self.reached = asyncio.Event()
+        self.left = asyncio.Event()
+        self.limits = limits
+        self.refusal = 42
+        self.server = self.worker()
+
+    def worker(self) -> Server:
+        """One more process, so to say, that serves the same."""
+        server = Server("bench", store=self.store, tasks=self.limits)
+
+        @server.tool(task="optional")
+        async def wait(text: str = "done") -> str:
+            self.reached.set()
+            try:
+                await self.go.wait()
+            finally:
+                self.left.set()
+            return text
+
+        @server.tool(task="required")
+        async def must(text: str = "done") -> dict[str, str]:
+            return {"text": text}
+
+        @server.tool
+        async def plain() -> str:
+            return "plain"
+
+        @server.tool(task="optional")
+        async def fails() -> str:
+            await self.go.wait()
+            raise ToolError("not this time")
+
+        @server.tool(task="optional")
+        async def refuses() -> str:
+            await self.go.wait()
+            raise RpcError(self.refusal, "no such thing", {"why": 1})
+
+        @server.tool(task="optional")
+        async def confirms(ctx: Context) -> str:
+            self.reached.set()
+            first = await ctx.confirm("Really?", key="sure")
+            second = await ctx.confirm("Really?", key="sure")
+            return f"{first} {second}"
+
+        @server.tool(task="optional")
+        async def both(ctx: Context) -> str:
+            answers = await asyncio.gather(
+                ctx.confirm("One?", key="one"), ctx.confirm("Two?", key="two")
+            )
+            return str(answers)
+
+        @server.tool(task="later")
+        async def later(ctx: Context) -> str:
+            sure = await ctx.confirm("Sure?", key="sure")
+            became = await ctx.become_task()
+            await self.go.wait()
+            return f"{sure} {became} {await ctx.become_task()}"
+
+        @server.tool(task="optional")
+        async def reports(ctx: Context) -> str:
+            await ctx.report_progress(1, 4)
+            await ctx.info("a line")
+            self.reached.set()
+            await self.go.wait()
+            return "done"
+
+        @server.tool(task="optional")
+        def blocks(ctx: Context) -> str:
+            loop.call_soon_threadsafe(self.reached.set)
+            while not ctx.cancelled:
+                if released.wait(0.01):
+                    return "done"
+            loop.call_soon_threadsafe(self.left.set)
+            return "cancelled"
+
+        loop = asyncio.get_running_loop()
+        released = self.released
+        return server
+
+    def caller(self, revision: str = MODERN, **options: Any) -> Caller:
+        return Caller(self.server, self.store, revision, **options)

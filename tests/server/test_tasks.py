@@ -8,16 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from msgspec import Raw
 from tests.peers import Json, soon
-from tests.server.task_callers import ABLE, Caller, Heard
+from tests.server.task_callers import ABLE, EXPERIMENT, Bench, Caller, Heard
 
-from interlock import Context, RpcError, Server, ToolError
+from interlock import Context, RpcError, Server
 from interlock.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -27,120 +25,11 @@ from interlock.errors import (
 )
 from interlock.protocol.call import Principal
 from interlock.server.ledger import TaskLimits
-from interlock.store.memory import MemoryStore
-from interlock.testing.clock import Clock
 from interlock.wire.inputs import InputRequired
 from interlock.wire.tasks import EXTENSION, RELATED
 
-MODERN, EXPERIMENT = "2026-07-28", "2025-11-25"
 OLDER = ("2024-11-05", "2025-03-26", "2025-06-18")
-AT_ONCE = TaskLimits(grace=0)
 YES: Json = {"action": "accept", "content": {}}
-
-
-class Bench:
-    """A server with one of each tool, and what its handlers wait for."""
-
-    def __init__(self, limits: TaskLimits = AT_ONCE) -> None:
-        self.released = threading.Event()
-        self.clock = Clock()
-        self.store = MemoryStore(clock=self.clock)
-        self.go = asyncio.Event()
-        self.reached = asyncio.Event()
-        self.left = asyncio.Event()
-        self.limits = limits
-        self.refusal = 42
-        self.server = self.worker()
-
-    def worker(self) -> Server:
-        """One more process, so to say, that serves the same."""
-        server = Server("bench", store=self.store, tasks=self.limits)
-
-        @server.tool(task="optional")
-        async def wait(text: str = "done") -> str:
-            self.reached.set()
-            try:
-                await self.go.wait()
-            finally:
-                self.left.set()
-            return text
-
-        @server.tool(task="required")
-        async def must(text: str = "done") -> dict[str, str]:
-            return {"text": text}
-
-        @server.tool
-        async def plain() -> str:
-            return "plain"
-
-        @server.tool(task="optional")
-        async def fails() -> str:
-            await self.go.wait()
-            raise ToolError("not this time")
-
-        @server.tool(task="optional")
-        async def refuses() -> str:
-            await self.go.wait()
-            raise RpcError(self.refusal, "no such thing", {"why": 1})
-
-        @server.tool(task="optional")
-        async def confirms(ctx: Context) -> str:
-            self.reached.set()
-            first = await ctx.confirm("Really?", key="sure")
-            second = await ctx.confirm("Really?", key="sure")
-            return f"{first} {second}"
-
-        @server.tool(task="optional")
-        async def both(ctx: Context) -> str:
-            answers = await asyncio.gather(
-                ctx.confirm("One?", key="one"), ctx.confirm("Two?", key="two")
-            )
-            return str(answers)
-
-        @server.tool(task="later")
-        async def later(ctx: Context) -> str:
-            sure = await ctx.confirm("Sure?", key="sure")
-            became = await ctx.become_task()
-            await self.go.wait()
-            return f"{sure} {became} {await ctx.become_task()}"
-
-        @server.tool(task="optional")
-        async def reports(ctx: Context) -> str:
-            await ctx.report_progress(1, 4)
-            await ctx.info("a line")
-            self.reached.set()
-            await self.go.wait()
-            return "done"
-
-        @server.tool(task="optional")
-        def blocks(ctx: Context) -> str:
-            loop.call_soon_threadsafe(self.reached.set)
-            while not ctx.cancelled:
-                if released.wait(0.01):
-                    return "done"
-            loop.call_soon_threadsafe(self.left.set)
-            return "cancelled"
-
-        loop = asyncio.get_running_loop()
-        released = self.released
-        return server
-
-    def caller(self, revision: str = MODERN, **options: Any) -> Caller:
-        return Caller(self.server, self.store, revision, **options)
-
-
-@pytest.fixture
-async def bench() -> AsyncGenerator[Bench]:
-    bench = Bench()
-    await bench.server.start()
-    yield bench
-    bench.released.set()
-    await bench.server.stop()
-
-
-@pytest.fixture(params=[MODERN, EXPERIMENT])
-def caller(bench: Bench, request: pytest.FixtureRequest) -> Caller:
-    return bench.caller(request.param)
 
 
 # In both.

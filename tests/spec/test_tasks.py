@@ -75,7 +75,7 @@ class Workshop(Server):
         raise ToolError("not today")
 
     async def crash(self) -> str:
-        raise RpcError(-32050, "out of paper", {"tray": 1})
+        raise RpcError(50, "out of paper", {"tray": 1})
 
     async def ask(self, ctx: Context) -> str:
         one, two = await asyncio.gather(
@@ -248,7 +248,7 @@ async def test_looking_at_a_task_does_not_wait_and_its_result_does(way: Way):
         assert result == {"content": [{"type": "text", "text": "built"}]}
         handle = (await begin(peer, "crash"))["taskId"]
         error = (await about(peer, "result", handle)).error
-        assert error == {"code": -32050, "message": "out of paper", "data": {"tray": 1}}
+        assert error == {"code": 50, "message": "out of paper", "data": {"tray": 1}}
 
 
 @requirement("TD-08", "META-10", over=[STDIO])
@@ -484,7 +484,7 @@ async def test_a_task_can_be_fetched_from_the_moment_it_is_known(way: Way):
         assert done["result"]["content"][0]["text"] == "built"
         handle = (await begin(peer, "crash"))["taskId"]
         failed = await until(peer, handle, "failed")
-        assert failed["error"] == {"code": -32050, "message": "out of paper", "data": {"tray": 1}}
+        assert failed["error"] == {"code": 50, "message": "out of paper", "data": {"tray": 1}}
         assert "result" not in failed
         handle = (await begin(peer, "ask"))["taskId"]
         asks = await until(peer, handle, "input_required")
@@ -820,7 +820,7 @@ async def test_a_client_answers_each_question_of_a_task_once_and_ends_with_its_e
     """
     question = {"method": "elicitation/create", "params": {"message": "?", "requestedSchema": FORM}}
     asks = modern_task("input_required", inputRequests={"q": question})
-    error = {"code": -32050, "message": "out of paper"}
+    error = {"code": 50, "message": "out of paper"}
     looks = [asks, asks, modern_task("failed", error=error)]
 
     async def look(asked: Asked) -> None:

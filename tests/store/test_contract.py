@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.store.slow import SlowStore
 
 from interlock.store.memory import MemoryStore
 from interlock.store.ports import Store
@@ -16,6 +17,7 @@ from interlock.testing.store import PROMISES, SHARED, Promise, SharedPromise
 BACKENDS: dict[str, Callable[[Path, Clock], Store]] = {
     "memory": lambda path, clock: MemoryStore(clock=clock),
     "sqlite": lambda path, clock: SqliteStore(path / "store.db", clock=clock),
+    "slow": lambda path, clock: SlowStore(clock=clock),
 }
 BETWEEN_PROCESSES = ("sqlite",)
 

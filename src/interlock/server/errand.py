@@ -21,10 +21,10 @@ from interlock.protocol.call import Call
 from interlock.protocol.outlet import SILENT, Outlet
 from interlock.protocol.rounds import asks, rounds
 from interlock.protocol.sealing import digest
-from interlock.server.ledger import Answer, Ledger, Question, Record
+from interlock.server.ledger import Answer, Change, Ledger, Question, Record
 from interlock.store.ports import Unsubscribe
 from interlock.transport.eager import eagerly
-from interlock.wire.jsonrpc import encode
+from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import RawResult, RequestMeta, Result, Wire
 from interlock.wire.notices import PROGRESS, Notice, ProgressNotice
 from interlock.wire.tasks import RELATED, STATUS, Status
@@ -81,6 +81,7 @@ class Errand:
         self._reason: str | None = None
         self._told: tuple[str, str | None] = ("", None)
         self._unheard = task is None and _wants_progress(self.call)
+        self._seconds = 0.0
         self._looks: int = 0
         self._timer: asyncio.TimerHandle | None = None
         self._pacing: asyncio.TimerHandle | None = None
@@ -116,6 +117,8 @@ class Errand:
         """End the handler, and wait until it has."""
         self._cancel()
         await asyncio.wait([self.task])
+        if not self.task.cancelled():
+            self.task.exception()  # Read: nobody else will.
 
     async def begin(self, key: str, record: Record) -> bool:
         """Be the task of *record* from now on; False if there is no room for one more."""
@@ -128,11 +131,10 @@ class Errand:
         if not kept:
             await unsubscribe()
             return False
-        self.key, self.id = key, record.id
+        self.key, self.id, self._seconds = key, record.id, record.ttl / 1000
         self._unheard = self._unheard or _wants_progress(self.call)
         self._unsubscribe = unsubscribe
-        seconds = record.ttl / 1000
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._overdue, seconds)
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._overdue)
         self._begun.set_result(True)
         if self._message is not None:
             self._pace()
@@ -255,8 +257,8 @@ class Errand:
 
     async def _see(self) -> None:
         record = await self._ledger.find(self.key)
-        if record is None or record.status == "cancelled":
-            self._cancel()
+        if (record is None or record.status == "cancelled") and not self.call.cancelled:
+            self._cancel()  # Once: what it does about that may take time.
         for name, asking in list(self._asking.items()):
             answer = await self._ledger.answer(self.key, name)
             if answer is not None and not asking.done():
@@ -277,7 +279,8 @@ class Errand:
 
     def _pace(self) -> None:
         self._pacing = asyncio.get_running_loop().call_later(PACE, self._paced)
-        self._do(self._report(self._message))
+        message, self._message = self._message, None
+        self._do(self._report(message))
 
     def _paced(self) -> None:
         self._pacing = None
@@ -285,61 +288,67 @@ class Errand:
             self._pace()
 
     async def _report(self, message: str | None) -> None:
-        self._message = None
-
         def say(record: Record) -> bool:
             record.message = message
             return True
 
         await self._ledger.change(self.key, say)
 
-    def _overdue(self, seconds: float) -> None:
-        self.stop(f"This task took longer than {seconds:g} seconds")
+    def _overdue(self) -> None:
+        self.stop(f"This task took longer than {self._seconds:g} seconds")
 
     async def _finish(self, task: asyncio.Task[Result]) -> None:
-        settle = await self._outcome(task)
+        try:
+            await self._write(*self._outcome(task))
+        finally:
+            for timer in (self._timer, self._pacing):
+                if timer is not None:
+                    timer.cancel()
+            for asking in self._asking.values():
+                asking.cancel()  # The handler left a question behind that nobody waits for.
+            try:
+                if self._unsubscribe is not None:
+                    await self._unsubscribe()
+            finally:
+                self.ended.set_result(None)
+
+    async def _write(self, body: bytes | None, settle: Change) -> None:
+        """Put the end on record, if need be when the store is itself again."""
         for pause in (*PAUSES, None):
             try:
+                if body is not None:
+                    await self._ledger.keep(self.key, body, self._seconds)
                 record = await self._ledger.change(self.key, settle)
-                if record is not None:
-                    self._tell(record)
-                break
             except StoreError as error:
                 log.error("task %s: its end cannot be kept: %s", self.id, error)
                 if pause is not None:
                     await asyncio.sleep(pause)
-        for timer in (self._timer, self._pacing):
-            if timer is not None:
-                timer.cancel()
-        if self._unsubscribe is not None:
-            await self._unsubscribe()
-        self.ended.set_result(None)
+            else:
+                if record is not None:
+                    self._tell(record)
+                return
 
-    async def _outcome(self, task: asyncio.Task[Result]) -> Callable[[Record], bool]:
-        """What the record is to say of how the handler ended."""
+    def _outcome(self, task: asyncio.Task[Result]) -> tuple[bytes | None, Change]:
+        """What the handler came to, if there is such a thing, and what the record is to say of it."""
         if task.cancelled():
             if self._reason is None:
-                return _settled("cancelled")
-            return _failed(INTERNAL_ERROR, self._reason)
+                return None, _settled("cancelled")
+            return None, _failed(INTERNAL_ERROR, self._reason)
         try:
             result = task.result()
             if asks(result):
                 raise TypeError("what became a task on the way cannot return InputRequired")
             body = bytes(result.body) if isinstance(result, RawResult) else encode(result)
-            if len(body) > self._ledger.limits.result_bytes:
-                return _failed(INTERNAL_ERROR, f"The result of {len(body)} bytes is too long")
-            await self._ledger.keep(self.key, body)
         except RpcError as error:
-            return _failed(error.code, error.message, error.data)
+            return None, _failed(error.code, error.message, error.data)
         except Exception as error:
             # The top of a task: what a handler did not expect is ours to report, nobody else's to read.
             incident = os.urandom(4).hex()
             log.error("task %s failed (incident %s)", self.id, incident, exc_info=error)
-            return _failed(INTERNAL_ERROR, f"Internal error (incident {incident})")
-        is_error = bool(getattr(result, "is_error", False))
-        if isinstance(result, RawResult):
-            is_error = _relayed.decode(body).is_error
-        return _settled("completed", is_error=is_error)
+            return None, _failed(INTERNAL_ERROR, f"Internal error (incident {incident})")
+        if len(body) > self._ledger.limits.result_bytes:
+            return None, _failed(INTERNAL_ERROR, f"The result of {len(body)} bytes is too long")
+        return body, _settled("completed", is_error=_is_error(result, body))
 
     def _do(self, chore: Coroutine[Any, Any, None]) -> None:
         """Have something done that nobody waits for."""
@@ -363,7 +372,17 @@ def _wants_progress(call: Call) -> bool:
     return True
 
 
-def _settled(status: Status, *, is_error: bool = False) -> Callable[[Record], bool]:
+def _is_error(result: Result, body: bytes) -> bool:
+    """Whether a tool says that it failed; what is relayed says so in its own words, if at all."""
+    if not isinstance(result, RawResult):
+        return bool(getattr(result, "is_error", False))
+    try:
+        return _relayed.decode(body).is_error
+    except UNREADABLE:
+        return False
+
+
+def _settled(status: Status, *, is_error: bool = False) -> Change:
     def settle(record: Record) -> bool:
         record.settle(status)
         record.is_error = is_error
@@ -372,7 +391,7 @@ def _settled(status: Status, *, is_error: bool = False) -> Callable[[Record], bo
     return settle
 
 
-def _failed(code: int, message: str, data: Any = None) -> Callable[[Record], bool]:
+def _failed(code: int, message: str, data: Any = None) -> Change:
     def settle(record: Record) -> bool:
         record.settle("failed", message[:MESSAGE])
         record.error = {"code": code, "message": message}

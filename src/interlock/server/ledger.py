@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -87,7 +87,7 @@ class Answer(Struct, omit_defaults=True):
 _record: Final = msgspec.json.Decoder(Record)
 _answer: Final = msgspec.json.Decoder(Answer)
 
-Change = Callable[[Record], bool]
+Change: TypeAlias = Callable[[Record], bool]
 """Changes a record, and says whether there is anything to write."""
 
 
@@ -134,15 +134,17 @@ class Ledger:
 
     async def create(self, key: str, record: Record) -> bool:
         """Keep a new task from now on; False where there is no room for one more."""
-        if (
-            await self._records.count(key.partition("/")[0] + "/") >= self.limits.each
-            or await self._records.count() >= self.limits.total
-        ):
-            return False
         # Kept beyond its time: whoever runs it has to find it then, to say that it failed.
         ttl = record.ttl / 1000 + self.limits.lease
         await self._records.put(key, encode(record), ttl=ttl, version=0)
-        return True
+        # Counted with it: of many that come at once, each would find the room that is left.
+        if (
+            await self._records.count(key.partition("/")[0] + "/") <= self.limits.each
+            and await self._records.count() <= self.limits.total
+        ):
+            return True
+        await self.forget(key)
+        return False
 
     async def forget(self, key: str) -> None:
         await self._records.take(key)
@@ -183,9 +185,10 @@ class Ledger:
                 return record
         raise StoreError(f"A task was changed {_TRIES} times while it was to be changed")
 
-    async def keep(self, key: str, body: bytes) -> None:
-        """Keep what the task came to, before it is said that it came to it."""
-        await self._results.put(key, body, ttl=2 * self.limits.ttl)
+    async def keep(self, key: str, body: bytes, seconds: float) -> None:
+        """Keep what a task of so many seconds came to, before it is said that it came to it."""
+        # Longer than its record, and not by much: of records there are only so many.
+        await self._results.put(key, body, ttl=2 * seconds + self.limits.lease)
 
     async def result(self, key: str) -> Raw:
         entry = await self._results.get(key)

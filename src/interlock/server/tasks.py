@@ -269,15 +269,17 @@ class Tasks:
     async def cancel(self, call: Call) -> Result:
         """Answer `tasks/cancel`; what is over stays what it came to."""
         key, record = await self._named(call)
-        modern = call.envelope.revision.modern
-        if record.over and not modern:
-            raise RpcError(INVALID_PARAMS, f"Cannot cancel a task that is {record.status}")
-        if not record.over:
-            found = await self._ledger.change(key, _cancelled)
-            if found is None:
+        was_over = record.over
+        if not was_over:
+            changed = await self._ledger.change(key, _cancelled)
+            if changed is None:
                 raise _unknown()
-            record = found
-        return EmptyResult() if modern else self._ledger.legacy(record, CancelTaskResult)
+            record = changed
+        if call.envelope.revision.modern:
+            return EmptyResult()
+        if was_over or record.status != "cancelled":
+            raise RpcError(INVALID_PARAMS, f"Cannot cancel a task that is {record.status}")
+        return self._ledger.legacy(record, CancelTaskResult)
 
     async def result(self, call: Call) -> RawResult:
         """Answer `tasks/result`: wait for the end, and ask the task's questions meanwhile."""
