@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from interlock.protocol.outlet import Outlet
 from interlock.protocol.session import Envelope, Session
 from interlock.wire.inputs import ELICIT, ROOTS, ElicitParams, ListRootsParams
 from interlock.wire.lifecycle import InitializeParams, SetLevelParams
-from interlock.wire.meta import ClientCapabilities, Implementation, LogLevel
+from interlock.wire.meta import ClientCapabilities, Implementation, LogLevel, Wire
 from interlock.wire.methods import BY_NAME
 from interlock.wire.notices import ELICITED, MESSAGE
 from interlock.wire.tools import CallToolParams
@@ -81,6 +82,26 @@ async def test_over_a_pipe_it_goes_to_the_newest_that_can_answer() -> None:
     _, unable = a_relay(desk, can=ClientCapabilities(roots={}))
     await desk.handle(asked(ELICIT, FORM))
     assert (len(oldest.heard), len(able.heard), len(unable.heard)) == (0, 1, 0)
+
+
+async def test_over_a_pipe_questions_at_once_go_to_different_calls() -> None:
+    """A modern caller hears of its question when its call is answered: none must wait for another."""
+
+    class Slow(Ear):
+        async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
+            self.notify(method, params)
+            await answers.wait()
+            return Raw(b"{}")
+
+    answers, desk, ears = asyncio.Event(), RelayDesk(), [Slow() for _ in range(3)]
+    for ear in ears:
+        relay, _ = a_relay(desk)
+        relay.call.outlet = ear
+    asking = [asyncio.ensure_future(desk.handle(asked(ELICIT, FORM))) for _ in range(4)]
+    await asyncio.sleep(0)
+    assert [len(ear.heard) for ear in ears] == [1, 1, 2]
+    answers.set()
+    await asyncio.gather(*asking)
 
 
 async def test_over_a_pipe_nobody_is_asked_what_may_be_anothers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -41,9 +42,10 @@ class RelayDesk:
     """Takes what a server says and asks to the caller whose call it works on.
 
     Over HTTP it comes on that call's own stream. Over a pipe, and on a session's standing stream,
-    nothing tells whose it is: log lines then go to all who wait, and a question to the newest call
-    whose caller can answer it, as long as all who wait are one principal. What a server logs while
-    nobody waits is *unheard*.
+    nothing tells whose it is: log lines then go to all who wait, and a question to a call whose
+    caller can answer it, as long as all who wait are one principal: the newest of those that are
+    asked least, since a modern caller hears of a question only as the answer to its call. What a
+    server logs while nobody waits is *unheard*.
 
     A caller's change of roots is not passed on: the server was not told that there is such a
     notice, and asks for the roots of whoever calls.
@@ -56,6 +58,7 @@ class RelayDesk:
         self.running: dict[Outlet, None] = {}
         """The calls that wait, oldest first: whoever sends one keeps its relay here meanwhile."""
         self._unheard = unheard
+        self._asking: Counter[Relay] = Counter()
         self._visits: dict[str, tuple[Session, Outlet | None]] = {}
 
     async def start(self) -> None:
@@ -102,11 +105,16 @@ class RelayDesk:
         session = relay.call.session
         if call.method == ELICIT and params.elicitation_id is not None and session is not None:
             self._remember(params.elicitation_id, session, relay.call.outlet)
+        self._asking[relay] += 1
         try:
             answer = await relay.ask(call.method, call.raw)
         except MissingCapability as missing:
             # In the words of servers that know no such error.
             raise RpcError(INVALID_PARAMS, missing.message) from None
+        finally:
+            self._asking[relay] -= 1
+            if not self._asking[relay]:
+                del self._asking[relay]
         return RawResult(body=answer, relayed=True)
 
     def _relay_of(self, call: Call) -> Relay:
@@ -121,10 +129,11 @@ class RelayDesk:
                 f"{call.method} cannot be told to belong to one of several callers; serve over "
                 "HTTP, where it can",
             )
-        for relay in reversed(relays):
-            if not undeclared(relay.call.envelope, call.method, call.raw):
-                return relay
-        return relays[-1]  # It cannot either, and says so.
+        # Where none can, the newest says so.
+        able = [
+            each for each in relays if not undeclared(each.call.envelope, call.method, call.raw)
+        ]
+        return min(reversed(able or relays), key=lambda relay: self._asking[relay])
 
     def _relays(self) -> list[Relay]:
         return [relay for relay in self.running if isinstance(relay, Relay)]
