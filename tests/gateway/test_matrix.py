@@ -564,6 +564,34 @@ async def test_a_state_that_was_changed_is_refused_and_logged(
         assert b"secret" in bytes((await again(state))["content"])
 
 
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("theirs", ERAS)
+async def test_a_gateway_before_a_gateway_hands_on_what_that_one_does(
+    house: House, tmp_path: Path, era: str, theirs: str
+) -> None:
+    near = await house.door(Way("modern", theirs, "http", "pipes"))
+    uri = f"note://{fresh('far')}"
+    heard: list[float] = []
+    updates: asyncio.Queue[str] = asyncio.Queue()
+    person = Person({"name": "Ada"})
+    async with (
+        gateway_over(tmp_path, {"far": {"type": "http", "url": near}}) as gateway,
+        person.client(gateway, era, on_update=updates.put_nowait) as client,
+    ):
+        got = await client.call_tool("far__k__form")
+        assert got.structured == {"action": "accept", "content": {"name": "Ada"}}
+        assert [asked.message for asked in person.asked] == ["[far] [k] Who?"]
+        steps = {"count": 2}
+        await client.call_tool(
+            "far__k__steps", steps, on_progress=lambda n: heard.append(n.progress)
+        )
+        assert heard == [1, 2]
+        await client.subscribe(f"far+k+{uri}")
+        await client.call_tool("far__k__until", {"what": f"watched {uri}"})
+        await client.call_tool("far__k__touch", {"uri": uri})
+        assert await soon(updates.get()) == f"far+k+{uri}"
+
+
 class Ear:
     """An outlet that hands on the log lines it is told."""
 
