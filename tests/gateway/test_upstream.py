@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import Raw
 from tests.heard import OURS
@@ -22,6 +23,7 @@ from interlock.gateway.upstream import LISTED_AT_MOST, Upstream
 from interlock.protocol.call import Call
 from interlock.protocol.session import Envelope
 from interlock.transport.warden import Warden
+from interlock.wire.meta import LogLevel
 from interlock.wire.methods import BY_NAME
 from interlock.wire.notices import Kind
 from interlock.wire.tools import CallToolParams
@@ -225,3 +227,63 @@ async def test_a_crash_loop_is_given_up_and_can_be_retried(tmp_path: Path) -> No
             await upstream.handle(call("pid"))
         with pytest.raises(ConnectFailed):
             await upstream.restart()
+
+
+async def test_what_lies_within_a_watched_resource_changes_that_one(tmp_path: Path) -> None:
+    """2025-11-25 § Resources: the URI of an update may be a part of what was subscribed to."""
+    async with upstream_of(tmp_path, {"command": "never-started"}) as (upstream, _):
+        for uri in ("file:///a", "file:///a/b/", "file:///c"):
+            upstream.watch(uri, watched=True)
+        upstream.watch("file:///c", watched=False)
+        assert upstream.watched("file:///a") == ["file:///a"]
+        assert upstream.watched("file:///a/b/d") == ["file:///a", "file:///a/b/"]
+        assert upstream.watched("file:///ab") == []
+        assert upstream.watched("file:///c/d") == []
+
+
+# A legacy server by hand: notes the level it is told, and logs on request.
+LEVELS = """
+import json, sys
+told = []
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" not in asked:
+        continue
+    method, params, answer = asked["method"], asked.get("params"), {}
+    if method == "initialize":
+        result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}, "logging": {}},
+                  "serverInfo": {"name": "levels", "version": "1"}}
+    elif method == "tools/list":
+        result = {"tools": [{"name": "told", "inputSchema": {}}]}
+    elif method == "logging/setLevel":
+        told.append(params["level"])
+        result = {}
+    elif method == "tools/call":
+        result = {"content": [{"type": "text", "text": " ".join(told)}]}
+    else:
+        answer = {"error": {"code": -32601, "message": "no"}}
+    answer = answer or {"result": result}
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **answer}), flush=True)
+"""
+
+
+async def test_a_legacy_server_logs_from_the_lowest_level_that_a_caller_asked_for(
+    tmp_path: Path,
+) -> None:
+    """It has one level for all of them; each hears its own. Who asks for none changes nothing."""
+    async with upstream_of(tmp_path, {"command": sys.executable, "args": ["-c", LEVELS]}) as (
+        upstream,
+        _,
+    ):
+
+        async def told(level: LogLevel | None) -> str:
+            asked = call("told")
+            asked.envelope = Envelope(LATEST_MODERN, log_level=level)
+            body = (await upstream.handle(asked)).body
+            return msgspec.json.decode(body)["content"][0]["text"]
+
+        assert await told(None) == ""
+        assert await told("error") == "info"
+        assert await told("warning") == "info"
+        assert await told("debug") == "info debug"
+        assert await told("info") == "info debug"
