@@ -8,9 +8,21 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.peers import modern
 
 from interlock.errors import ConfigError
-from interlock.protocol.sealing import PREFIX, Keyring, Unsealed, digest, from_environment
+from interlock.protocol.call import Call
+from interlock.protocol.dispatch import admit
+from interlock.protocol.sealing import (
+    PREFIX,
+    Keyring,
+    Unsealed,
+    binding,
+    digest,
+    from_environment,
+)
+from interlock.wire.jsonrpc import Message, read
+from interlock.wire.methods import TO_SERVER
 
 ONE, TWO = os.urandom(32), os.urandom(32)
 BOUND = digest(b"ada", b"tools/call")
@@ -81,6 +93,26 @@ def test_it_opens_for_its_own_use_alone():
 
 def test_parts_are_bound_each_in_its_place():
     assert digest(b"ab", b"c") != digest(b"a", b"bc")
+
+
+def called(arguments: bytes) -> bytes:
+    """What a call with *arguments*, and a member that nobody knows, is bound to."""
+    data = modern("tools/call", 1, {"name": "a", "arguments": "@", "more": "@"})
+    message = read(data.replace(b'"@"', arguments))
+    assert isinstance(message, Message)
+    call = admit(message, TO_SERVER)
+    assert isinstance(call, Call)
+    return binding(call)
+
+
+def test_a_call_is_bound_to_what_its_parameters_say_however_they_are_written():
+    assert called(b'{"b":1,"a":[2]}') == called(b'{ "a": [2], "\\u0062": 1 }')
+    assert called(b'{"b":1,"a":[2]}') != called(b'{"b":1,"a":[3]}')
+
+
+def test_what_cannot_be_read_is_bound_as_it_came():
+    """Ours: unknown members are tolerated, and so what is in them is nobody's error."""
+    assert called(b"1e999") == called(b"1e999") != called(b"1")
 
 
 def test_it_opens_until_its_time_is_over():

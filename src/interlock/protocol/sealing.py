@@ -16,10 +16,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw
 
 from interlock.errors import INVALID_PARAMS, ConfigError, RpcError
 from interlock.protocol.call import Call
-from interlock.wire.jsonrpc import encode
+from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import members
 
 log: Final = logging.getLogger("interlock.sealing")
@@ -135,11 +136,21 @@ def binding(call: Call) -> bytes:
     fields = members(call.raw or encode(call.params))
     for own in ("_meta", "inputResponses", "requestState"):
         fields.pop(own, None)
-    # The retry may be written differently and still be the same.
-    written = _deterministic.encode({name: msgspec.json.decode(fields[name]) for name in fields})
+    written = encode({name: Raw(_plainly(fields[name])) for name in sorted(fields)})
     who = call.principal
     words = (who.issuer, who.subject, who.client_id, call.method)
     return digest(*(word.encode() for word in words), written)
+
+
+def _plainly(value: Raw) -> bytes:
+    """*value* in one way of writing it: the retry may be written differently and still be the same.
+
+    What cannot be read as a whole (a number beyond all, lists in lists without end) is as it came.
+    """
+    try:
+        return _deterministic.encode(msgspec.json.decode(value))
+    except UNREADABLE:
+        return bytes(value)
 
 
 def unusable(call: Call, why: str) -> RpcError:
