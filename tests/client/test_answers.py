@@ -80,6 +80,17 @@ SCHEMA: dict[str, Any] = {
 }
 
 
+def test_a_default_that_no_field_can_hold_is_left_out():
+    """A server may write anything there; the answer is ours (§ Elicitation, ElicitResult)."""
+    odd: list[Any] = [None, {"a": 1}, [1], [{"const": "x"}]]
+    fine: list[Any] = ["", 0, 1.5, False, ["a", "b"], []]
+    for default in (*odd, *fine):
+        schema = {"type": "object", "properties": {"x": {"default": default}}}
+        asked = ElicitParams(message="?", requested_schema=schema)
+        content = with_defaults(asked, ElicitResult(action="accept")).content
+        assert content == ({} if default in odd else {"x": default})
+
+
 def test_an_accepted_form_has_the_defaults_of_what_was_left_out():
     """SEP-1034."""
     asked = ElicitParams(message="?", requested_schema=SCHEMA)

@@ -168,5 +168,14 @@ def with_defaults(asked: ElicitParams, answer: ElicitResult) -> ElicitResult:
     if isinstance(properties, dict):
         for name, schema in cast("dict[str, Any]", properties).items():
             if name not in content and isinstance(schema, dict) and "default" in schema:
-                content[name] = schema["default"]
+                default: Any = schema["default"]
+                if _may_be_filled_in(default):
+                    content[name] = default
     return ElicitResult(action="accept", content=content)
+
+
+def _may_be_filled_in(value: Any) -> bool:
+    """Whether a form's field can hold it: one plain value, or a choice of several texts."""
+    if isinstance(value, list):
+        return all(isinstance(each, str) for each in cast("list[Any]", value))
+    return isinstance(value, str | int | float)
