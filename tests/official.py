@@ -83,6 +83,8 @@ def complaint(revision: str, definition: str, value: Any) -> str | None:
         if not isinstance(method, str) or method not in known:
             return f"there is no {method!r} among {', '.join(known)}"
         definition = known[method]
+    elif definition not in definitions(schema(revision)):
+        return f"{revision} defines no {definition}"
     for error in validator(revision, definition).iter_errors(value):
         return f"{'.'.join(map(str, error.instance_path)) or 'it'}: {error.message[:300]}"
     return None

@@ -63,7 +63,7 @@ class _Pipes:
         self._stdin = child.stdin
         self._splitter = ndjson.Splitter(LINE_LIMIT)
         self.talk = Talk(corpus, watch, self._put, child.stdin.drain)
-        self._reading = asyncio.create_task(self._read(child.stdout))
+        self._reading = asyncio.create_task(self.talk.listen(child.stdout))
         self._errors = asyncio.create_task(self._read_errors(child.stderr))
 
     async def end(self) -> None:
@@ -82,11 +82,6 @@ class _Pipes:
             return self._splitter.feed(data + b"\n")
         except ndjson.LineTooLong as error:
             return error.lines
-
-    async def _read(self, stdout: asyncio.StreamReader) -> None:
-        while line := await stdout.readline():
-            self.talk.hear(line)
-        self.talk.over()
 
     async def _read_errors(self, stderr: asyncio.StreamReader) -> None:
         while line := await stderr.readline():
@@ -121,7 +116,7 @@ class _Socket:
         self._corpus = corpus
         self._queued: list[bytes] = []
         self.talk = Talk(corpus, watch, self._put, self._flush)
-        self.reading = asyncio.create_task(self._read())
+        self.reading = asyncio.create_task(self.talk.listen(self._messages()))
 
     def _put(self, data: bytes) -> list[bytes]:
         if len(data) > BODY_LIMIT:
@@ -138,11 +133,10 @@ class _Socket:
                     continue
             await self._socket.send_bytes(data)
 
-    async def _read(self) -> None:
+    async def _messages(self) -> AsyncGenerator[bytes]:
         async for message in self._socket:
             assert isinstance(message.data, str)
-            self.talk.hear(message.data.encode())
-        self.talk.over()
+            yield message.data.encode()
 
 
 async def over_sse(corpus: Corpus, count: int) -> str:
@@ -181,7 +175,7 @@ class _Sse:
         self._events = sse.Reader()
         self._endpoint: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.talk = Talk(corpus, watch, self._put, self._flush)
-        self.reading = asyncio.create_task(self._read())
+        self.reading = asyncio.create_task(self.talk.listen(self._messages()))
 
     async def open(self, url: str) -> None:
         self._url = urljoin(url, await self._endpoint)
@@ -201,15 +195,14 @@ class _Sse:
                     self._watch.wrong.append(f"a message was answered with {taken.status}")
                 await taken.read()
 
-    async def _read(self) -> None:
+    async def _messages(self) -> AsyncGenerator[bytes]:
         with contextlib.suppress(aiohttp.ClientError):
             async for piece in self._stream.content.iter_any():
                 for event in self._events.feed(piece):
                     if event.name == "endpoint":
                         self._endpoint.set_result(event.data.decode())
                     elif event.data:
-                        self.talk.hear(event.data)
-        self.talk.over()
+                        yield event.data
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, cast
 
 from tests.fuzz.corpus import CAPABLE, Corpus
@@ -32,7 +32,7 @@ def marker(revision: str, id: str) -> bytes:
 class Talk:
     """What a client says: *put* queues a message, *flush* waits until those have gone.
 
-    Whoever reads what comes back hands it to `hear`, and calls `over` at its end.
+    What comes back is given to `listen`, as it comes.
     """
 
     def __init__(
@@ -66,8 +66,19 @@ class Talk:
                 warm()
         await self._settle()
 
-    def hear(self, message: bytes) -> None:
-        """Take what the server sent."""
+    async def listen(self, messages: AsyncIterator[bytes]) -> None:
+        """Take what the server sends, until it sends nothing more."""
+        try:
+            async for message in messages:
+                self._hear(message)
+        except Exception as error:
+            # The top of a task: nobody waits for it, and the next marker would wait in vain.
+            self._watch.wrong.append(f"what came cannot be read: {error!r}")
+        finally:
+            if not self._marked.done():
+                self._marked.set_result(False)
+
+    def _hear(self, message: bytes) -> None:
         self._ear.hear("server", message)
         said = json.loads(message)
         for each in cast("list[Any]", said) if isinstance(said, list) else [said]:
@@ -79,11 +90,6 @@ class Talk:
                     self._marked.set_result(True)
             elif "id" in each:
                 self._questions.append(each)
-
-    def over(self) -> None:
-        """Nothing more will come."""
-        if not self._marked.done():
-            self._marked.set_result(False)
 
     async def _begin(self) -> None:
         if self._corpus.revision != MODERN:

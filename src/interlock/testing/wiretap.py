@@ -215,18 +215,18 @@ class Wiretap:
 
     def _success(self, side: Side, fields: dict[str, Any], found: _Open) -> None:
         """Hold a result against the request it is to, or against each that it may be to."""
-        complaint = Violation(f"{side} answered what nobody asked: {fields}")
+        complaint: Violation | None = None
         for index, asked in enumerate(found.asked):
             try:
                 self._check(side, asked.revision, _RESPONSE[asked.revision.name], fields)
                 self._result(side, asked, fields["result"])
             except Violation as violation:
-                complaint = violation
+                complaint = complaint or violation
             else:
                 found.close(index)
                 return
         found.close()
-        raise complaint
+        raise complaint or Violation(f"{side} answered what nobody asked: {fields}")
 
     def _result(self, side: Side, asked: _Asked, result: dict[str, Any]) -> None:
         method, revision = asked.method, asked.revision
