@@ -136,12 +136,12 @@ async def test_what_is_relayed_ends_its_task_however_it_is_written(
 
     params: Json = {} if caller.modern else {"task": {}}
     call = caller.call("tools/call", name="wait", **params)
-    result: Any = await bench.server.tasks.take(call, "optional", Silent(), relayed)
+    result: Any = await bench.server.worker.take(call, "optional", Silent(), relayed)
     created = json.loads(bytes(result.body)) if caller.modern else None
     task = created["taskId"] if created is not None else result.task.task_id
     bench.go.set()
     assert (await caller.end(task))["status"] == "completed"
-    assert len(bench.server.tasks) == 0
+    assert len(bench.server.worker) == 0
 
 
 class Silent:

@@ -10,7 +10,9 @@ import pytest
 from interlock.protocol.call import Call
 from interlock.protocol.session import Envelope
 from interlock.server.introduction import Introduction
-from interlock.server.tasks import TaskLimits, Tasks
+from interlock.server.ledger import TaskLimits
+from interlock.server.tasks import Tasks
+from interlock.server.worker import Worker
 from interlock.store.memory import MemoryStore
 from interlock.wire.lifecycle import InitializeParams, ListCapability, ResourcesCapability
 from interlock.wire.meta import CacheHints, ClientCapabilities, Implementation, Params
@@ -40,7 +42,8 @@ def greet(introduction: Introduction, revision: Revision, *, tasks: bool = False
         protocol_version=revision.name, capabilities=ClientCapabilities(), client_info=INFO
     )
     call = Call(BY_NAME["initialize"], params, Envelope(revision))
-    return introduction.greet(call, Tasks(MemoryStore(), TaskLimits(), lambda: tasks))
+    worker = Worker(MemoryStore(), TaskLimits(), lambda: tasks)
+    return introduction.greet(call, Tasks(worker.ledger, lambda: tasks))
 
 
 def test_only_what_there_is_is_offered():

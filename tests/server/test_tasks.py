@@ -348,9 +348,9 @@ async def test_a_caller_who_leaves_in_between_leaves_a_whole_task_or_none(tool: 
         answering.cancel()
         await asyncio.wait([answering])
         if answering.cancelled():
-            await bench.server.tasks.end()
+            await bench.server.worker.end()
             assert await bench.store.table("tasks").count() == 0
-            assert len(bench.server.tasks) == 0
+            assert len(bench.server.worker) == 0
             assert bench.left.is_set() == bench.reached.is_set()
         await bench.server.stop()
 
@@ -518,11 +518,11 @@ async def test_what_asks_by_its_result_does_so_before_there_is_a_task(bench: Ben
         await bench.go.wait()
         return "done"
 
-    bench.server.tasks.limits = TaskLimits(grace=30)
+    bench.server.worker.limits = TaskLimits(grace=30)
     caller = bench.caller()
     first = await caller.result("tools/call", name="by_hand")
     assert first["resultType"] == "input_required"
-    bench.server.tasks.limits = TaskLimits(grace=0)
+    bench.server.worker.limits = TaskLimits(grace=0)
     created = await caller.result(
         "tools/call", name="by_hand", requestState="mine", inputResponses={"q": YES}
     )
@@ -845,3 +845,47 @@ async def test_a_tool_says_whether_it_can_be_a_task_in_known_words():
 
     with pytest.raises(RegistrationError, match="become_task"):
         server.tool(task="later")(mute)
+
+
+async def test_all_listeners_together_follow_no_more_tasks_than_there_is_room_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("interlock.server.tasks.ALL_WATCHED", 5)
+    caller = bench.caller()
+    tasks = [await caller.start("wait") for _ in range(3)]
+    agreed: list[int] = []
+    serving: list[asyncio.Task[Json]] = []
+    for _ in range(3):
+        listener, heard = listening(caller, tasks)
+        serving.append(listener)
+        told = await heard.told("notifications/subscriptions/acknowledged")
+        agreed.append(len(told["notifications"]["taskIds"]))
+    assert agreed == [3, 2, 0]
+    serving[0].cancel()
+    await asyncio.wait(serving[:1])
+    await asyncio.sleep(0)
+    again, heard = listening(caller, tasks)
+    told = await heard.told("notifications/subscriptions/acknowledged")
+    assert told["notifications"]["taskIds"] == tasks
+    for each in (*serving[1:], again):
+        each.cancel()
+    await asyncio.wait([*serving[1:], again])
+
+
+async def test_a_listener_survives_a_result_that_is_lost(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+):
+    caller = bench.caller()
+    task = await caller.start("must")
+    await caller.end(task)
+    for key in await bench.store.table("task-results").keys():
+        await bench.store.table("task-results").take(key)
+    serving, heard = listening(caller, [task])
+    await heard.told("notifications/subscriptions/acknowledged")
+    with caplog.at_level(logging.WARNING, "interlock.tasks"):
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert "lost" in caplog.text
+    assert not heard.of("notifications/tasks")
+    serving.cancel()
+    await asyncio.wait([serving])

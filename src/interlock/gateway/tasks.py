@@ -29,7 +29,8 @@ from interlock.protocol.call import Call, Handler
 from interlock.protocol.sealing import Keyring, Unsealed, digest
 from interlock.server.ledger import TaskLimits
 from interlock.server.subscriptions import Tell
-from interlock.server.tasks import Mode, Tasks
+from interlock.server.tasks import Tasks
+from interlock.server.worker import Mode, Worker
 from interlock.store.ports import Store
 from interlock.wire.inputs import ASKED
 from interlock.wire.jsonrpc import UNREADABLE, encode
@@ -89,7 +90,8 @@ class TaskRelay:
         asking: Asking,
         forward: Forward,
     ) -> None:
-        self.own = Tasks(store, TaskLimits(), lambda: True)
+        self.worker = Worker(store, TaskLimits(), lambda: True)
+        self.own = Tasks(self.worker.ledger, lambda: True)
         self.routes: dict[str, Handler] = {
             GET: self._about,
             UPDATE: self._about,
@@ -108,7 +110,7 @@ class TaskRelay:
         upstream = self._upstreams[found.server]
         mode: Mode = "optional" if upstream.modern and upstream.tasks else found.support
         if not upstream.modern or call.session is not None:
-            taken = await self.own.take(
+            taken = await self.worker.take(
                 call, mode, _RELAYED, lambda own: self._work(found, upstream, own)
             )
             if taken is not None:
@@ -160,7 +162,7 @@ class TaskRelay:
 
     async def end(self) -> None:
         """End every task of our own; each fails, and says why."""
-        await self.own.end()
+        await self.worker.end()
         for leaving in list(self._leaving):
             leaving.cancel()
 

@@ -23,9 +23,10 @@ from interlock.server.prompts import FunctionPrompt, Prompts
 from interlock.server.resources import FunctionResource, FunctionTemplate, Resources
 from interlock.server.shelf import UNCACHED, Caching, Shelf, drawn, hints_of
 from interlock.server.subscriptions import Subscriptions
-from interlock.server.tasks import Mode, Tasks
+from interlock.server.tasks import Tasks
 from interlock.server.threads import WORKERS, Threads
 from interlock.server.tools import Tools, describe, shown
+from interlock.server.worker import Mode, Worker
 from interlock.store.memory import MemoryStore
 from interlock.store.ports import Store
 from interlock.wire.apps import EXTENSION as UI
@@ -120,7 +121,8 @@ class Server:
         self._parking = Parking(self._keyring, limit=parked, seconds=parked_seconds)
         self._lifespan = Lifespan(lifespan)
         self._store = store if store is not None else MemoryStore()
-        self.tasks = Tasks(self._store, tasks, self._has_tasks)
+        self.worker = Worker(self._store, tasks, self._has_tasks)
+        self.tasks = Tasks(self.worker.ledger, self._has_tasks)
         self.subscriptions.follow = self.tasks.follow
         # Nobody else sees a store of our own.
         self._carrier = Carrier(store.bus, name, self.subscriptions) if store is not None else None
@@ -147,7 +149,7 @@ class Server:
             self._context,
             self._threads,
             self._parking,
-            self.tasks,
+            self.worker,
         )
         self.resources = Resources(
             shelf("resources", "resource", "resources"),
@@ -442,7 +444,7 @@ class Server:
         """
         try:
             if self._lifespan.last:
-                await self.tasks.end()
+                await self.worker.end()
             if await self._lifespan.stop():
                 self.subscriptions.end()
                 if self._carrier is not None:
@@ -489,7 +491,7 @@ class Server:
         return template.template.names if template is not None else None
 
     def _context(self, call: Call) -> Context:
-        return Context(call, self._read, self._lifespan.state, self._keyring, self.tasks.become)
+        return Context(call, self._read, self._lifespan.state, self._keyring, self.worker.become)
 
     async def _read(self, call: Call, uri: str) -> Sequence[ResourceContents]:
         return await self.resources.contents(call, uri)

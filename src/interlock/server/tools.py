@@ -29,8 +29,8 @@ from interlock.server.older import as_known
 from interlock.server.parking import Parking
 from interlock.server.shape import BadArguments, wrapped
 from interlock.server.shelf import Shelf, drawn
-from interlock.server.tasks import MODES, Mode, Tasks
 from interlock.server.threads import Threads
+from interlock.server.worker import MODES, Mode, Worker
 from interlock.wire.apps import Audience
 from interlock.wire.content import Text
 from interlock.wire.inputs import InputRequired
@@ -145,10 +145,10 @@ class Tools:
         context: MakeContext,
         threads: Threads,
         parking: Parking,
-        tasks: Tasks,
+        worker: Worker,
     ) -> None:
         self.shelf = shelf
-        self._tasks = tasks
+        self._worker = worker
         self._context = context
         self._threads = threads
         self._parking = parking
@@ -175,11 +175,11 @@ class Tools:
         def run(own: Call) -> Awaitable[Result]:
             return tool.run(own, self._context, self._threads)
 
-        answer = await self._tasks.take(call, tool.task, tool.signature, run)
+        answer = await self._worker.take(call, tool.task, tool.signature, run)
         if answer is not None:
             return answer
         return await self._parking.answer(
-            call, tool.signature, run, apart=tool.task == "later" and self._tasks.wanted(call)
+            call, tool.signature, run, apart=tool.task == "later" and self._worker.wanted(call)
         )
 
 

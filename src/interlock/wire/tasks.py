@@ -13,13 +13,8 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from interlock.wire.meta import (
-    PREFIX,
-    ClientCapabilities,
-    Params,
-    Result,
-    Wire,
-)
+from interlock.wire.jsonrpc import encode
+from interlock.wire.meta import PREFIX, ClientCapabilities, Params, Result, Wire, members
 
 EXTENSION: Final = PREFIX + "tasks"
 RELATED: Final = PREFIX + "related-task"
@@ -107,6 +102,18 @@ class GetTaskPayloadResult(Result):
 class ListTasksResult(Result):
     tasks: list[Task]
     next_cursor: str | None = None
+
+
+def related(message: Raw | bytes, task_id: str) -> Raw:
+    """Params, or a result, with the mark that ties them to a task, in place of one they have.
+
+    Raises `msgspec.DecodeError` for what is no object.
+    """
+    fields = members(message)
+    meta = members(fields.get("_meta", Raw()))
+    meta[RELATED] = Raw(encode({"taskId": task_id}))
+    fields["_meta"] = Raw(encode(meta))
+    return Raw(encode(fields))
 
 
 def declared(capabilities: ClientCapabilities) -> bool:
