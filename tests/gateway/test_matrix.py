@@ -146,12 +146,18 @@ class Person:
         self.hesitates = asyncio.Event()
         self.hesitates.set()
         self.was_asked = asyncio.Event()
+        self.was_spared = asyncio.Event()
+        """A question was taken back."""
         self._answers = iter(answers)
 
     async def elicit(self, params: ElicitParams) -> dict[str, Any] | ElicitResult | None:
         self.asked.append(params)
         self.was_asked.set()
-        await self.hesitates.wait()
+        try:
+            await self.hesitates.wait()
+        except asyncio.CancelledError:
+            self.was_spared.set()
+            raise
         return next(self._answers)
 
     async def visit(self, params: ElicitParams) -> bool:
@@ -276,6 +282,22 @@ async def test_several_questions_are_asked_at_once(door: Any, way: Way) -> None:
         got = await structured(client, "everything")
     assert got == {"result": ["[k] First?", "[k] Second?", "file:///here"]}
     assert len(person.asked) == 2
+
+
+@over()
+async def test_a_question_that_is_taken_back_needs_no_answer(door: Any, way: Way) -> None:
+    """It is taken back from a legacy caller; any other has had it, and answers to no effect."""
+    person, name = Person({"name": "Ada"}), fresh("impatient")
+    person.hesitates.clear()
+    async with person.client(door, way.era) as client, Client(door, timeout=20) as other:
+        call = asyncio.create_task(client.call_tool("k__impatient", {"name": name}))
+        await soon(person.was_asked.wait())
+        await other.call_tool("k__let", {"what": name})
+        if way.era == way.theirs == "legacy":
+            await soon(person.was_spared.wait())
+        else:
+            person.hesitates.set()
+        assert (await soon(call)).text == "taken back"
 
 
 @over()

@@ -154,6 +154,15 @@ def a_full_server(*, legacy: bool = False) -> Server:
         ]
 
     @server.tool
+    async def impatient(ctx: Context, name: str) -> str:
+        """Asks, and takes its question back when `let` says its name."""
+        asking = asyncio.ensure_future(ctx.elicit(name, FORM))
+        await happened[name].wait()
+        asking.cancel()
+        await asyncio.wait([asking])
+        return "taken back"
+
+    @server.tool
     async def keep(ctx: Context, state: str) -> str | InputRequired:
         """Asks by an answer of its own, and says which state came back."""
         if not ctx.input_responses:

@@ -285,6 +285,19 @@ async def test_a_question_whose_asker_is_cancelled_is_withdrawn(sent: Sent):
     assert place.asked == {}
 
 
+async def test_it_is_withdrawn_once_though_the_call_is_answered_at_that_moment(sent: Sent):
+    place = session()
+    out = reply(sent, session=place)
+    asking = asyncio.create_task(out.ask("roots/list", Params()))
+    await soon(sent.arrived.wait())
+    asking.cancel()
+    await soon(out.finish(BODY))
+    await soon(asyncio.wait([asking]))
+    question, cancelled, last = messages(sent)
+    assert cancelled["params"]["requestId"] == question["id"]
+    assert last == json.loads(BODY)
+
+
 async def test_a_question_that_was_answered_is_not_withdrawn(sent: Sent):
     place = session()
     out = reply(sent, session=place)

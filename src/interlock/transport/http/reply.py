@@ -128,7 +128,8 @@ class Reply:
             self._put(request(name, method, data))
             message = await future
         except asyncio.CancelledError:
-            if future.cancelled():
+            # Unless the call was over first, which told the client already.
+            if future.cancelled() and (name, future) in self._asked:
                 self._withdraw(name, "cancelled")
             raise
         finally:
@@ -299,10 +300,13 @@ class Reply:
         return self.dead and (stream is None or stream.ended or stream.forsaken)
 
     def _give_up(self, why: str = "the client left before it answered") -> None:
-        for name, future in self._asked:
+        asked, self._asked = self._asked, ()
+        for name, future in asked:
             if not future.done():
                 future.set_exception(ConnectionLost(why))
-                self._withdraw(name, why)
+            elif not future.cancelled():
+                continue
+            self._withdraw(name, why)
 
     def _withdraw(self, question: str, why: str) -> None:
         """Tell a client whose session goes on that nobody waits for its answer any more."""
