@@ -1040,6 +1040,27 @@ async def test_closing_answers_everything_that_is_open_and_refuses_what_comes_af
     await app.stop()
 
 
+async def test_a_body_that_comes_while_the_server_closes_starts_no_call():
+    latch, waiting, closed = Latch(), asyncio.Event(), asyncio.Event()
+    app = App(Desk(latch=latch))
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        async def late() -> Any:
+            waiting.set()
+            await closed.wait()
+            return await receive()
+
+        await app(scope, late, send)
+
+    asked = Host(slow).modern(modern("tools/call", 1, {"name": "latch"}))
+    await soon(waiting.wait())
+    app.close()
+    closed.set()
+    assert (await told(asked))[0] == 503
+    assert not latch.calls
+    await app.stop()
+
+
 async def test_a_websocket_is_closed_and_anything_else_ignored():
     sent: list[MutableMapping[str, Any]] = []
 

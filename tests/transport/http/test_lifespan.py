@@ -122,3 +122,15 @@ async def test_closing_ends_what_is_open_and_nothing_begins_until_it_is_started_
     assert await life.begin() is None
     await life.stop()
     assert (desk.starts, desk.stops) == (1, 1)
+
+
+async def test_what_was_closed_serves_again_once_it_is_started():
+    desk = Desk()
+    life = Lifespan(desk, lambda: None)
+    await life.start()
+    life.close()
+    assert not life.ready
+    await life.start()
+    assert life.ready
+    assert desk.starts == 1
+    await life.stop()

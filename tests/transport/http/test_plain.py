@@ -6,16 +6,12 @@ import json
 from collections.abc import MutableMapping
 from typing import Any
 
-import pytest
-
 from interlock.protocol.ladder import Mirror, Refusal
 from interlock.transport.http.guards import Head
 from interlock.transport.http.plain import (
-    Receive,
     bare,
     cors,
     preflight,
-    read_body,
     refuse,
     turn_away,
 )
@@ -37,19 +33,6 @@ class Sent:
 
 async def broken(event: MutableMapping[str, Any]) -> None:
     raise BrokenPipeError
-
-
-def giving(*pieces: bytes | None, more: bool = False) -> Receive:
-    """A request's body in *pieces*; None is where the client leaves."""
-    waiting = list(pieces)
-
-    async def receive() -> MutableMapping[str, Any]:
-        piece = waiting.pop(0)
-        if piece is None:
-            return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
-
-    return receive
 
 
 async def test_a_refusal_is_an_error_without_an_id_and_its_status():
@@ -83,21 +66,3 @@ def test_a_page_may_read_what_its_origin_is_allowed():
     assert preflight(Head(Mirror()), b"POST") == [(b"allow", b"POST, OPTIONS")]
     asked = dict(preflight(Head(Mirror(), origin="http://localhost:1"), b"POST"))
     assert asked[b"access-control-allow-methods"] == b"POST"
-
-
-@pytest.mark.parametrize(
-    ("pieces", "body"),
-    [
-        ((b"",), b""),
-        ((b"abc",), b"abc"),
-        ((b"ab", b"", b"c"), b"abc"),
-        ((b"abcdef", b"never read"), b"abcdef"),
-        ((b"ab", b"cdef", b"never read"), b"abcdef"),
-        ((None,), None),
-        ((b"ab", None), None),
-    ],
-)
-async def test_a_body_is_read_until_it_ends_or_is_too_long(
-    pieces: tuple[bytes | None, ...], body: bytes | None
-):
-    assert await read_body(giving(*pieces), 5) == body

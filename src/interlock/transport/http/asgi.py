@@ -21,11 +21,13 @@ from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session
 from interlock.transport.http.attendance import Attendance, End, attended, left
 from interlock.transport.http.batches import several, sort
+from interlock.transport.http.bodies import take
 from interlock.transport.http.elsewhere import meeting
 from interlock.transport.http.following import follow
 from interlock.transport.http.guards import BODY_LIMIT, LOOPBACK, Guards, Head, Rejection
 from interlock.transport.http.lifespan import Lifespan
 from interlock.transport.http.plain import (
+    LAST,
     Header,
     Receive,
     Scope,
@@ -33,7 +35,6 @@ from interlock.transport.http.plain import (
     bare,
     cors,
     preflight,
-    read_body,
     refuse,
     turn_away,
 )
@@ -56,7 +57,6 @@ GREETING_LIMIT: Final = 64 * 1024
 SESSION_GONE: Final = -32001
 """What the field answers for a legacy session that is not there; the spec gives it a status only."""
 
-_LAST: Final[list[Header]] = [(b"connection", b"close")]
 _METHODS: Final = b"POST, GET, DELETE"
 _ALLOW: Final[list[Header]] = [(b"allow", _METHODS + b", OPTIONS")]
 
@@ -110,7 +110,7 @@ class App:
                 await refuse(send, 404, f"Nothing is served at {scope['path']}; try {self.path}")
                 return
         if not self._lifespan.ready and (why := await self._lifespan.begin()) is not None:
-            await refuse(send, 503, why, _LAST, code=INTERNAL_ERROR)
+            await refuse(send, 503, why, LAST, code=INTERNAL_ERROR)
             return
         head = self.guards.inspect(scope["headers"])
         if type(head) is Rejection:
@@ -161,20 +161,15 @@ class App:
 
     async def _post(self, head: Head, receive: Receive, send: Send) -> None:
         headers = cors(head)
-        if not head.json_body:
-            why = "Content-Type must be application/json, unencoded"
-            await refuse(send, 415, why, headers)
-            return
         if not (head.takes_json or head.takes_stream):
             why = "Accept must allow application/json and text/event-stream"
             await refuse(send, 406, why, headers)
             return
-        body = await read_body(receive, self.guards.body_limit)
+        body = await take(head, receive, send, self.guards.body_limit, headers)
         if body is None:
-            return  # The client left before it had said what it wants.
-        if len(body) > self.guards.body_limit:
-            why = f"The body is longer than the {self.guards.body_limit} bytes taken"
-            await refuse(send, 413, why, headers)
+            return
+        if not self._lifespan.ready:  # It was closed while the body came.
+            await refuse(send, 503, "The server is stopping", LAST, code=INTERNAL_ERROR)
             return
         message = read(body)
         session = None

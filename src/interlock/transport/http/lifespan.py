@@ -30,6 +30,7 @@ class Lifespan:
             # In a task of its own: whoever asked first may leave before it is done.
             self._starting = asyncio.create_task(self._start(), name="interlock service start")
         await asyncio.shield(self._starting)
+        self.ready = not self._closed
 
     def close(self) -> None:
         """Serve nothing from here on."""
@@ -43,7 +44,6 @@ class Lifespan:
         starting, self._starting = self._starting, None
         if starting is not None:
             await asyncio.wait([starting])
-            self.ready = False
             if not starting.cancelled() and starting.exception() is None:
                 await self._service.stop()
 
@@ -81,4 +81,3 @@ class Lifespan:
         except BaseException:
             self._starting = None
             raise
-        self.ready = not self._closed

@@ -18,6 +18,8 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header: TypeAlias = tuple[bytes, bytes]
 
 JSON: Final[Header] = (b"content-type", b"application/json")
+LAST: Final[list[Header]] = [(b"connection", b"close")]
+"""Of a response after which nothing more is read."""
 _EXPOSED: Final = b"Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate"
 
 
@@ -74,24 +76,3 @@ def preflight(head: Head, methods: bytes) -> list[Header]:
         (b"access-control-allow-headers", b"*, Authorization"),
         (b"access-control-max-age", b"600"),
     ]
-
-
-async def read_body(receive: Receive, limit: int) -> bytes | None:
-    """A request's body, or as much of one as shows it to be over *limit*; None if it breaks off."""
-    event = await receive()
-    if event["type"] == "http.disconnect":
-        return None
-    body: bytes = event.get("body", b"")
-    if not event.get("more_body"):
-        return body
-    pieces = [body]
-    size = len(body)
-    while size <= limit:
-        event = await receive()
-        if event["type"] == "http.disconnect":
-            return None
-        pieces.append(event.get("body", b""))
-        size += len(pieces[-1])
-        if not event.get("more_body"):
-            break
-    return b"".join(pieces)

@@ -18,6 +18,7 @@ from interlock.protocol.call import Service
 from interlock.transport.channel import HIGH_WATER
 from interlock.transport.duplex import serve
 from interlock.transport.http.attendance import left
+from interlock.transport.http.bodies import take
 from interlock.transport.http.guards import Head
 from interlock.transport.http.plain import (
     Header,
@@ -27,7 +28,6 @@ from interlock.transport.http.plain import (
     bare,
     cors,
     preflight,
-    read_body,
     refuse,
 )
 from interlock.transport.http.reply import ALIVE, KEEP_ALIVE, STREAM_HEADERS
@@ -127,16 +127,8 @@ class SseEndpoint:
             # which some look for a reason not to.
             await bare(send, 405, [*_ALLOW, *cors(head)])
             return
-        if not head.json_body:
-            why = "Content-Type must be application/json, unencoded"
-            await refuse(send, 415, why, cors(head))
-            return
-        body = await read_body(receive, self._body_limit)
+        body = await take(head, receive, send, self._body_limit, cors(head))
         if body is None:
-            return  # The client left before it had said all.
-        if len(body) > self._body_limit:
-            why = f"The body is longer than the {self._body_limit} bytes taken"
-            await refuse(send, 413, why, cors(head))
             return
         line = self._lines.get(names[0])
         if line is None or line.over:
