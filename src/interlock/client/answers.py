@@ -30,7 +30,7 @@ from interlock.wire.inputs import (
     Root,
 )
 from interlock.wire.jsonrpc import UNREADABLE, encode
-from interlock.wire.meta import ClientCapabilities, EmptyResult, Implementation, Result
+from interlock.wire.meta import ClientCapabilities, EmptyResult, Implementation, Json, Result
 from interlock.wire.methods import BY_NAME
 from interlock.wire.versions import LATEST_MODERN, V2025_11_25
 
@@ -164,18 +164,19 @@ def with_defaults(asked: ElicitParams, answer: ElicitResult) -> ElicitResult:
     if answer.action != "accept" or asked.requested_schema is None:
         return answer
     content = dict(answer.content or {})
-    properties: Any = asked.requested_schema.get("properties")
-    if isinstance(properties, dict):
-        for name, schema in cast("dict[str, Any]", properties).items():
-            if name not in content and isinstance(schema, dict) and "default" in schema:
-                default: Any = schema["default"]
-                if _may_be_filled_in(default):
-                    content[name] = default
+    for name, schema in _fields(asked.requested_schema.get("properties")).items():
+        default = _fields(schema).get("default")
+        if name not in content and _may_be_filled_in(default):
+            content[name] = default
     return ElicitResult(action="accept", content=content)
 
 
-def _may_be_filled_in(value: Any) -> bool:
+def _fields(value: Any) -> dict[str, Json]:
+    return cast("dict[str, Json]", value) if isinstance(value, dict) else {}
+
+
+def _may_be_filled_in(value: Json) -> bool:
     """Whether a form's field can hold it: one plain value, or a choice of several texts."""
     if isinstance(value, list):
-        return all(isinstance(each, str) for each in cast("list[Any]", value))
+        return all(isinstance(each, str) for each in value)
     return isinstance(value, str | int | float)
