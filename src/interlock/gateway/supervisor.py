@@ -167,6 +167,11 @@ class Supervised(Generic[K]):
             raise ConnectFailed(self._why_not(waited)) from self.reason
         return self.current
 
+    def ended(self, kept: K) -> None:
+        """Hand *kept* out no more: a caller found it gone, as `wait_lost` is about to say."""
+        if self.current is kept:
+            self.current = None
+
     def _start(self) -> None:
         self._enter(State.STARTING)
         self._keeping = asyncio.get_running_loop().create_task(

@@ -203,6 +203,10 @@ class Upstream:
         except (ConnectFailed, HttpError) as error:
             connected.doubt(error)
             raise
+        except ServerExited:
+            # The next call waits for its successor; this one may have run, and is not sent again.
+            self._supervised.ended(connected)
+            raise
         except RpcError as error:
             if error.code == VISIT_FIRST and isinstance(outlet, Relay):
                 self._desk.refused(outlet.call, error)
