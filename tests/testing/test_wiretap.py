@@ -185,6 +185,15 @@ def test_an_error_does_not_tell_which_of_two_requests_it_is_to():
         heard.hear("server", reply(1, {}))
 
 
+def test_of_two_requests_the_one_that_takes_anything_is_thought_of_last():
+    heard = Wiretap(complaint, LATEST_LEGACY, judged=["server"])
+    heard.hear("client", ask("ping", 1))
+    heard.hear("client", ask("tools/call", 1, {"name": "x"}))
+    heard.hear("server", reply(1, {"content": []}))
+    heard.hear("server", reply(1, {}))
+    assert heard.unanswered("client") == []
+
+
 def test_an_id_is_told_apart_by_its_type():
     heard = tap()
     heard.hear("client", modern("tools/call", 1, {"name": "x"}))

@@ -15,10 +15,17 @@ from msgspec import Struct
 
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import UNREADABLE
-from interlock.wire.meta import PROTOCOL_VERSION, SERVER_INFO, SUBSCRIPTION_ID, Id, Result
+from interlock.wire.meta import (
+    PROTOCOL_VERSION,
+    SERVER_INFO,
+    SUBSCRIPTION_ID,
+    EmptyResult,
+    Id,
+    Result,
+)
 from interlock.wire.methods import BY_NAME, INITIALIZE
 from interlock.wire.notices import ListenResult
-from interlock.wire.tasks import CreateTaskResult
+from interlock.wire.tasks import CreateTaskResult, GetTaskPayloadResult
 from interlock.wire.versions import BY_NAME as REVISIONS
 from interlock.wire.versions import LATEST_MODERN, Revision, settle
 
@@ -42,6 +49,10 @@ _RESULT: Final[dict[type[Result], str]] = {
     InputRequired: "InputRequiredResult",
 }
 """Definitions that are not called as our types are."""
+
+_ANYTHING: Final = frozenset(
+    row.name for row in BY_NAME.values() if row.result in (EmptyResult, GetTaskPayloadResult)
+)
 
 _any: Final = msgspec.json.Decoder()
 
@@ -216,7 +227,9 @@ class Wiretap:
     def _success(self, side: Side, fields: dict[str, Any], found: _Open) -> None:
         """Hold a result against the request it is to, or against each that it may be to."""
         complaint: Violation | None = None
-        for index, asked in enumerate(found.asked):
+        # What may be answered with anything is thought of last.
+        choices = sorted(enumerate(found.asked), key=lambda each: each[1].method in _ANYTHING)
+        for index, asked in choices:
             try:
                 self._check(side, asked.revision, _RESPONSE[asked.revision.name], fields)
                 self._result(side, asked, fields["result"])
