@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.peers import LEGACY, Latch, ask, hello, say, soon
+from tests.peers import LEGACY, Latch, ask, hello, modern, say, soon
 from tests.transport.http.host import Host
 
 from interlock import Context, Server
+from interlock.errors import INTERNAL_ERROR, StoreError
 from interlock.protocol.session import Session, State
 from interlock.store.memory import MemoryStore
 from interlock.store.ports import Store, Table
@@ -165,6 +167,81 @@ async def test_who_watches_a_resource_hears_of_it_where_its_stream_is(workers: W
     assert found.session.watched == frozenset()
     asked.leave()
     await soon(asked.task)
+
+
+async def test_what_two_processes_settle_at_once_holds_in_both(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+):
+    one, two = workers.begin(), workers.begin()
+    name = await one.greet(hello())
+    assert await status(two, name) == 200
+    put = workers.table.put
+    waiting = ["demo://a"]
+
+    async def overtaken(*args: Any, **options: Any) -> Any:
+        while waiting:
+            params = {"uri": waiting.pop()}
+            await one.legacy(name, ask("resources/subscribe", 2, params)).whole()
+            await one.legacy(name, ask("logging/setLevel", 3, {"level": "error"})).whole()
+        return await put(*args, **options)
+
+    monkeypatch.setattr(workers.table, "put", overtaken)
+    await two.legacy(name, ask("resources/subscribe", 1, {"uri": "demo://b"})).whole()
+    for host in (one, two):
+        found = await here(host).find(name)
+        assert found is not None
+        assert found.session.watched == {"demo://a", "demo://b"}
+        assert found.session.envelope.log_level == "error"
+
+
+async def test_what_is_not_written_down_yet_is_not_forgotten_for_what_others_wrote(
+    workers: Workers,
+):
+    one, two = workers.begin(), workers.begin()
+    name = await one.greet(hello())
+    mine = await here(one).find(name)
+    assert mine is not None
+    await two.legacy(name, ask("resources/subscribe", 1, {"uri": "demo://thing"})).whole()
+    mine.session.set_level("error")
+    await here(one).find(name)
+    assert mine.session.envelope.log_level == "error"
+    assert mine.session.watched == {"demo://thing"}
+    await here(one).save(mine)
+    assert await text(two, name, "level") == "error"
+
+
+async def test_a_table_that_fails_is_no_loss_of_sessions_or_answers(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    table = MemoryStore().table("sessions")
+    host = Host(App(a_server(Latch()), sessions=Sessions(table=table)))
+    name = await host.greet(hello())
+
+    async def fail(*args: Any, **options: Any) -> Any:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(table, "put", fail)
+        broken.setattr(table, "count", fail)
+        level = host.legacy(name, ask("logging/setLevel", 1, {"level": "error"}))
+        assert (await level.json())["result"] == {}
+        assert await status(host, name) == 200
+        begun = host.post(hello())
+        assert (await begun.json())["error"]["code"] == INTERNAL_ERROR
+        assert begun.status == 503
+        broken.setattr(table, "get", fail)
+        broken.setattr(table, "take", fail)
+        assert await status(host, name) == 503
+        for method in ("GET", "DELETE"):
+            asked = host.open(method, b"", {"mcp-session-id": name})
+            await asked.whole()
+            assert asked.status == 503
+        assert (await host.modern(modern("tools/list")).json())["result"]
+    assert "the disk is full" in caplog.text
+    assert await status(host, name) == 200
+    entry = await table.get(name)
+    assert entry is not None
+    assert b'"error"' in entry.value  # The level, which is written down meanwhile.
 
 
 async def test_a_session_that_ends_in_one_process_ends_in_all(workers: Workers):

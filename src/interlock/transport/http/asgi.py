@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import UNSET
 
-from interlock.errors import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST
+from interlock.errors import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, StoreError
 from interlock.protocol.call import Call, Service
 from interlock.protocol.dispatch import Dispatch, admit
 from interlock.protocol.ladder import Refusal
@@ -119,19 +119,25 @@ class App:
         if old is not None:
             await old.serve(scope, head, receive, send)
             return
-        match scope["method"]:
-            case "POST":
-                await self._post(head, receive, send)
-            case "GET":
-                await self._get(head, receive, send)
-            case "DELETE":
-                await self._delete(head, send)
-            case "OPTIONS":
-                await bare(send, 204, preflight(head, _METHODS))
-            case "HEAD":
-                await bare(send, 405, _ALLOW)
-            case method:
-                await refuse(send, 405, f"{method} is not served; use POST", _ALLOW)
+        try:
+            match scope["method"]:
+                case "POST":
+                    await self._post(head, receive, send)
+                case "GET":
+                    await self._get(head, receive, send)
+                case "DELETE":
+                    await self._delete(head, send)
+                case "OPTIONS":
+                    await bare(send, 204, preflight(head, _METHODS))
+                case "HEAD":
+                    await bare(send, 405, _ALLOW)
+                case method:
+                    await refuse(send, 405, f"{method} is not served; use POST", _ALLOW)
+        except StoreError as error:
+            # Raised before anything is answered; afterwards nothing depends on the table.
+            log.error("sessions cannot be looked up: %s", error)
+            why = "Sessions cannot be looked up at the moment; try again"
+            await refuse(send, 503, why, cors(head), code=INTERNAL_ERROR)
 
     async def start(self) -> None:
         """Start the service, once; requests do it where nobody else did.

@@ -38,19 +38,21 @@ Meet: TypeAlias = Callable[[Session, Known], Awaitable[None]]
 """Brings a session here to where others have brought it."""
 
 
+def known_of(session: Session) -> Known:
+    envelope = session.envelope
+    return Known(
+        envelope.revision.name,
+        envelope.client,
+        envelope.capabilities,
+        envelope.log_level,
+        session.state is State.READY,
+        tuple(sorted(session.watched)),
+    )
+
+
 def write(session: Session) -> bytes:
     """What others have to know of *session*; the same as long as nothing changes."""
-    envelope = session.envelope
-    return encode(
-        Known(
-            envelope.revision.name,
-            envelope.client,
-            envelope.capabilities,
-            envelope.log_level,
-            session.state is State.READY,
-            tuple(sorted(session.watched)),
-        )
-    )
+    return encode(known_of(session))
 
 
 def read(value: bytes) -> Known | None:
@@ -60,6 +62,17 @@ def read(value: bytes) -> Known | None:
     except UNREADABLE as error:
         log.warning("a session in the table cannot be read: %s", error)
         return None
+
+
+def merged(before: Known, ours: Known, theirs: Known) -> Known:
+    """What two processes made of *before* at once: each of their changes, ours if they disagree."""
+    was, mine = set(before.watched), set(ours.watched)
+    return msgspec.structs.replace(
+        theirs,
+        log_level=theirs.log_level if ours.log_level == before.log_level else ours.log_level,
+        ready=theirs.ready or ours.ready,
+        watched=tuple(sorted((set(theirs.watched) - (was - mine)) | (mine - was))),
+    )
 
 
 def meeting(dispatch: Dispatch) -> Meet:

@@ -18,12 +18,13 @@ from interlock.errors import (
     METHOD_NOT_FOUND,
     ConnectionLost,
     RpcError,
+    StoreError,
 )
 from interlock.protocol.exchange import RUNNING_LIMIT, Running
 from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session, State
 from interlock.store.ports import Entry, Table
-from interlock.transport.http.elsewhere import Meet, log, read, write
+from interlock.transport.http.elsewhere import Meet, known_of, log, merged, read, write
 from interlock.transport.http.streams import STANDING, Keep, Stream, Streams
 from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, encode, notification
 from interlock.wire.meta import Id, Wire
@@ -37,7 +38,8 @@ ROUND: Final = 30.0
 """How many seconds pass at most until idle sessions, and those ended elsewhere, are let go."""
 ID_LENGTH: Final = 128
 """No session has a longer id."""
-
+TRIES: Final = 5
+"""How often what several processes change at once is written before it waits for the next request."""
 
 _cancelled: Final = msgspec.json.Decoder(CancelledNotice)
 
@@ -232,13 +234,19 @@ class Sessions:
     async def keep(self, session: HttpSession) -> None:
         """Let *session* be found; the one that was idle longest makes room if need be."""
         self._sweep()
-        if self._table is not None and await self._table.count() >= self._limit:
+        table = self._table
+        if table is not None and await table.count() >= self._limit:
             # Those in the table have no order; ours have one, and any other is as good as the next.
-            for oldest in [*self._sessions][:1] or await self._table.keys(limit=1):
-                await self._table.take(oldest)
+            for oldest in [*self._sessions][:1] or await table.keys(limit=1):
+                await table.take(oldest)
                 self._drop(oldest)
         self._place(session)
-        await self.save(session)
+        if table is not None:
+            try:
+                await self._tell(session, table)
+            except BaseException:
+                self.drop(session)
+                raise
 
     async def find(self, id: str) -> HttpSession | None:
         if self._table is not None:
@@ -256,22 +264,12 @@ class Sessions:
 
     async def save(self, session: HttpSession) -> None:
         """Write down what has changed of *session*, if there is a table for it."""
-        table, name = self._table, session.session.id
-        if table is None or session.session.state is State.CLOSED:
-            return
-        value = write(session.session)
-        if value == session.saved:
-            return
-        version = await table.put(name, value, ttl=self._idle, version=session.version)
-        if version is None:
-            entry = await table.get(name)
-            if entry is None:
-                self.drop(session)  # It was ended elsewhere meanwhile, and must not come back.
-                return
-            version = await table.put(name, value, ttl=self._idle, version=entry.version)
-        session.version = version or session.version
-        session.saved = value
-        session.told = self._clock()
+        if self._table is not None and session.session.state is not State.CLOSED:
+            try:
+                await self._tell(session, self._table)
+            except StoreError as error:
+                # What was asked is done, and is answered; the next request writes it down.
+                log.warning("a session could not be written down: %s", error)
 
     async def end(self, session: HttpSession) -> None:
         """End *session* wherever it is known."""
@@ -340,13 +338,36 @@ class Sessions:
 
     async def _learn(self, session: HttpSession, entry: Entry) -> bool:
         """Bring *session* to what the table says of it; whether that could be read."""
-        known = read(entry.value)
-        if known is None or self.meet is None:
+        theirs = read(entry.value)
+        if theirs is None or self.meet is None:
             return False
+        known = theirs
+        if session.saved and (before := read(session.saved)) is not None:
+            known = merged(before, known_of(session.session), theirs)
         session.version = entry.version
+        session.saved = entry.value
         await self.meet(session.session, known)
-        session.saved = write(session.session)
+        if known == theirs:
+            session.saved = write(session.session)  # Else there is something to say of it.
         return True
+
+    async def _tell(self, session: HttpSession, table: Table) -> None:
+        name = session.session.id
+        for _ in range(TRIES):
+            value = write(session.session)
+            if value == session.saved:
+                return
+            version = await table.put(name, value, ttl=self._idle, version=session.version)
+            if version is not None:
+                session.version = version
+                session.saved = value
+                session.told = self._clock()
+                return
+            entry = await table.get(name)
+            if entry is None:
+                self.drop(session)  # It was ended elsewhere meanwhile, and must not come back.
+                return
+            await self._learn(session, entry)
 
     def _place(self, session: HttpSession) -> None:
         while len(self._sessions) >= self._limit:
