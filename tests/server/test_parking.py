@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from tests.peers import Json, meta, modern, soon
 from tests.transport.http.host import Host
 
@@ -411,6 +412,21 @@ async def test_a_question_that_is_withdrawn_before_it_is_sent_is_not_asked():
     questions, state = await caller.asked()
     assert list(questions) == ["second"]
     assert await caller.text(responses={"second": accept()}, state=state) == "True"
+
+
+async def test_an_answer_to_what_is_withdrawn_at_that_moment_is_not_taken():
+    server, asking = Server("s"), list[asyncio.Task[Any]]()
+
+    @server.tool
+    async def ask(ctx: Context) -> str:
+        asking.append(asyncio.create_task(ctx.call.outlet.ask("roots/list", Raw(b"{}"))))
+        await asyncio.wait(asking)
+        return "withdrawn" if asking[0].cancelled() else "answered"
+
+    call = Caller(server)
+    (question,), state = await call.asked()
+    asking[0].cancel()
+    assert await call.text(responses={question: {"roots": []}}, state=state) == "withdrawn"
 
 
 async def test_a_question_that_is_asked_instead_while_parked_is_asked_at_the_retry():

@@ -170,6 +170,8 @@ class Held:
         """Hand the handler what its client answered; what does not fit is as good as missing."""
         for key, question in list(self.questions.items()):
             answer = responses.get(key)
+            if question.answer.done():
+                continue  # It was withdrawn at this moment.
             if answer is not None and fits(question.method, question.params, answer):
                 self.answers[key] = Raw(bytes(answer))  # Not the whole message that it came in.
                 self._given.add(key)
