@@ -112,6 +112,25 @@ async def test_the_one_that_was_idle_longest_makes_room():
     assert [await found(sessions, session) for session in (one, two, three)] == [True, False, True]
 
 
+async def test_a_session_in_which_something_goes_on_makes_room_last():
+    """Ours: anybody may begin sessions, and as many as they like."""
+    sessions = Sessions(limit=3)
+    calling, standing = await kept(sessions), await kept(sessions)
+    calling.running[1] = Run()
+    reader = listening(standing)
+    for _ in range(5):
+        await kept(sessions)
+    assert len(sessions) == 3
+    assert await found(sessions, calling)
+    assert await found(sessions, standing)
+    assert not reader.over
+    last = Sessions(limit=1)
+    only = await kept(last)
+    only.running[1] = Run()
+    assert await found(last, await kept(last))
+    assert not await found(last, only)
+
+
 async def test_closing_ends_every_session_and_what_goes_on_in_it():
     sessions = Sessions()
     session = await kept(sessions)

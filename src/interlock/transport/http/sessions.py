@@ -7,6 +7,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -38,6 +39,8 @@ ROUND: Final = 30.0
 """How many seconds pass at most until idle sessions, and those ended elsewhere, are let go."""
 ID_LENGTH: Final = 128
 """No session has a longer id."""
+LOOKS: Final = 100
+"""How many busy sessions are passed over at once in search of one that makes room."""
 TRIES: Final = 5
 """How often what several processes change at once is written before it waits for the next request."""
 
@@ -196,7 +199,8 @@ class HttpSession:
 
 
 class Sessions:
-    """The sessions of one endpoint, bounded in number and by idleness, the longest idle first.
+    """The sessions of one endpoint, bounded in number and by idleness, the longest idle first and
+    those in which something goes on last.
 
     *idle* is in seconds of *clock*. *keep* is how much of their streams is kept, and how long. With
     a *table*, which other processes may share and which may outlive this one, a session is where
@@ -237,9 +241,10 @@ class Sessions:
         table = self._table
         if table is not None and await table.count() >= self._limit:
             # Those in the table have no order; ours have one, and any other is as good as the next.
-            for oldest in [*self._sessions][:1] or await table.keys(limit=1):
-                await table.take(oldest)
-                self._drop(oldest)
+            idlest = self._idlest()
+            for name in [idlest.session.id] if idlest else await table.keys(limit=1):
+                await table.take(name)
+                self._drop(name)
         self._place(session)
         if table is not None:
             try:
@@ -254,12 +259,10 @@ class Sessions:
         session = self._sessions.get(id)
         if session is None:
             return None
-        now = self._clock()
-        if now - session.touched > self._idle and not session.busy:
+        if self._clock() - session.touched > self._idle and not session.busy:
             self.drop(session)
             return None
-        session.touched = now
-        self._sessions.move_to_end(id)
+        self._touch(session)
         return session
 
     async def save(self, session: HttpSession) -> None:
@@ -313,10 +316,9 @@ class Sessions:
             await self._learn(session, entry)
         if session is None or session.session.state is State.CLOSED:
             return None
-        session.touched = now = self._clock()
-        self._sessions.move_to_end(id)
-        if now - session.told > self._idle / 8:
-            session.told = now
+        self._touch(session)
+        if session.touched - session.told > self._idle / 8:
+            session.told = session.touched
             await table.touch(id, self._idle)
         return session
 
@@ -370,13 +372,25 @@ class Sessions:
             await self._learn(session, entry)
 
     def _place(self, session: HttpSession) -> None:
-        while len(self._sessions) >= self._limit:
-            self._drop(next(iter(self._sessions)))
+        while len(self._sessions) >= self._limit and (idlest := self._idlest()):
+            self.drop(idlest)
         session.touched = self._clock()
         self._sessions[session.session.id] = session
         if self._round is None:
             pause = min(ROUND, self._idle / 4)
             self._round = asyncio.get_running_loop().call_later(pause, self._go_round)
+
+    def _idlest(self) -> HttpSession | None:
+        """The session that was idle longest: whoever begins sessions without end ends no busy one."""
+        for session in list(islice(self._sessions.values(), LOOKS)):
+            if not session.busy:
+                return session
+            self._touch(session)
+        return next(iter(self._sessions.values()), None)
+
+    def _touch(self, session: HttpSession) -> None:
+        session.touched = self._clock()
+        self._sessions.move_to_end(session.session.id)
 
     def _drop(self, id: str) -> None:
         session = self._sessions.get(id)
@@ -407,7 +421,6 @@ class Sessions:
             if now - session.touched <= self._idle:
                 break
             if session.busy:
-                session.touched = now
-                self._sessions.move_to_end(session.session.id)
+                self._touch(session)
             else:
                 self.drop(session)
