@@ -32,7 +32,8 @@ TAIL: Final = 16
 """How many of those that one did."""
 SESSION_BYTES: Final = 16 * 1024 * 1024
 ENDPOINT_BYTES: Final = 64 * 1024 * 1024
-"""How many bytes of one session are kept, and of all. Its newest event a session always keeps."""
+"""How many bytes of one session are kept, and of all. Its newest event a session keeps longest: it
+may be an answer. What a connection is about to take makes room for no other session."""
 COST: Final = 200
 """What keeping an event takes besides its bytes."""
 
@@ -46,7 +47,7 @@ class Keep:
     Another process that serves the same sessions has another name, so that no id is given twice.
     """
 
-    __slots__ = ("limit", "linger", "name", "patience", "size")
+    __slots__ = ("_enough", "holders", "limit", "linger", "name", "patience", "size")
 
     def __init__(
         self, patience: float = PATIENCE, linger: float = LINGER, limit: int = ENDPOINT_BYTES
@@ -56,6 +57,27 @@ class Keep:
         self.linger = linger
         self.limit = limit
         self.size = 0
+        self.holders: dict[Streams, None] = {}
+        """The sessions of which something is kept."""
+        self._enough = limit
+
+    def make_room(self) -> None:
+        """Keep to the limit at the cost of the sessions of which most is kept, and of those alone."""
+        if self.size <= self._enough:
+            return
+        # Some more than has to be, or the next event has to do it again.
+        goal = self.limit - self.limit // 8
+        for newest in (False, True):
+            for streams in sorted(self.holders, key=_size, reverse=True):
+                streams.give_way(goal, newest=newest)
+                if self.size <= goal:
+                    break
+        # What is left beyond is on its way out; it need not be looked through with each event.
+        self._enough = max(self.limit, self.size + self.limit // 8)
+
+    def taken(self, size: int) -> None:
+        """So much went out, and may make room from here on."""
+        self._enough = max(self.limit, self._enough - size)
 
 
 class Reader:
@@ -152,6 +174,7 @@ class Stream:
         self._grow(len(event) + COST)
         self._unseen += len(event)
         self._streams.make_room(self)
+        self.keep.make_room()
         if self.reader is not None:
             self.reader.wake()
 
@@ -195,6 +218,7 @@ class Stream:
             self._unseen = 0
             self._make_room()
         chunk = b"".join(islice(self._events, skipped, None))
+        self.keep.taken(len(chunk))
         if not self.ended:
             self.trim()
         return chunk
@@ -220,6 +244,11 @@ class Stream:
     def kept(self) -> int:
         """How many events are kept."""
         return len(self._events)
+
+    @property
+    def spare(self) -> bool:
+        """Whether the oldest of these is not just waiting to be taken."""
+        return self.reader is None or self.last - len(self._events) < self.seen
 
     def close(self) -> None:
         """Let everything go."""
@@ -254,8 +283,7 @@ class Stream:
 
     def _grow(self, size: int) -> None:
         self.size += size
-        self._streams.size += size
-        self._streams.keep.size += size
+        self._streams.grow(size)
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -266,13 +294,14 @@ class Stream:
 class Streams:
     """The streams of one session."""
 
-    __slots__ = ("_done", "_last", "_open", "_stood", "closed", "keep", "size")
+    __slots__ = ("_done", "_last", "_newest", "_open", "_stood", "closed", "keep", "size")
 
     def __init__(self, keep: Keep) -> None:
         self.keep = keep
         self.size = 0
         self.closed = False
         self._last = STANDING
+        self._newest: Stream | None = None
         self._stood = 0
         self._open: dict[int, Stream] = {}
         self._done: dict[int, Stream] = {}
@@ -332,9 +361,18 @@ class Streams:
         self._done.pop(stream.number, None)
         stream.close()
 
+    def grow(self, size: int) -> None:
+        self.size += size
+        self.keep.size += size
+        if self.size:
+            self.keep.holders[self] = None
+        else:
+            self.keep.holders.pop(self, None)
+
     def make_room(self, newest: Stream) -> None:
+        self._newest = newest
         newest.trim()
-        while self.size > (SESSION_BYTES if self.keep.size <= self.keep.limit else 0):
+        while self.size > SESSION_BYTES:
             done = next((each for each in self._done.values() if each.reader is None), None)
             if done is not None:
                 self.drop(done)
@@ -344,6 +382,16 @@ class Streams:
                 break  # The newest event is kept, whatever its size: it may be an answer.
             fattest.drop_oldest()
 
+    def give_way(self, goal: int, *, newest: bool) -> None:
+        """Let go for others until no more than *goal* is kept of all; *newest* even that event."""
+        done = list(self._done.values())
+        for stream in (*done, *sorted(self._open.values(), key=_size, reverse=True)):
+            least = 0 if newest or stream is not self._newest else 1
+            while self.keep.size > goal and stream.kept > least and stream.spare:
+                stream.drop_oldest()
+            if stream in done and not stream.kept and stream.reader is None:
+                self.drop(stream)
 
-def _size(stream: Stream) -> int:
-    return stream.size
+
+def _size(of: Stream | Streams) -> int:
+    return of.size
