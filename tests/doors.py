@@ -35,11 +35,13 @@ def only_legacy(handle: Handler) -> Handler:
 
 
 @asynccontextmanager
-async def over_http(service: Service) -> AsyncGenerator[str]:
-    """*service* behind a real HTTP server; its URL."""
+async def over_http(service: Service, **options: Any) -> AsyncGenerator[str]:
+    """*service* behind a real HTTP server, with the options of an `App`; its URL."""
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    app = App(service)
-    serving = asyncio.create_task(serve_http(app, "127.0.0.1", 0, port.set_result))
+    app = App(service, **options)
+    serving = asyncio.create_task(
+        serve_http(app, "127.0.0.1", 0, port.set_result, websocket=options.get("websocket", False))
+    )
     await asyncio.wait([serving, port], return_when=asyncio.FIRST_COMPLETED)
     try:
         yield f"http://127.0.0.1:{port.result()}/mcp"

@@ -75,7 +75,13 @@ class Way(NamedTuple):
 
 
 WAYS = [
-    Way(*parts) for parts in itertools.product(ERAS, ERAS, ("memory", "http"), ("pipes", "http"))
+    *(
+        Way(*parts)
+        for parts in itertools.product(ERAS, ERAS, ("memory", "http"), ("pipes", "http"))
+    ),
+    # What is left of 2024, and what is outside the specification, both as good as pipes.
+    *(Way(era, "legacy", "memory", "sse") for era in ERAS),
+    *(Way(era, theirs, "memory", "ws") for era, theirs in zip(ERAS, ERAS, strict=True)),
 ]
 
 
@@ -111,9 +117,12 @@ class House:
 async def an_upstream(stack: AsyncExitStack, theirs: str, inside: str) -> dict[str, Any]:
     """The entry of a full server in a configuration."""
     legacy = theirs == "legacy"
-    if inside == "http":
-        url = await stack.enter_async_context(over_http(a_full_server(legacy=legacy)))
-        return {"type": "http", "url": url}
+    if inside != "pipes":
+        server = a_full_server(legacy=legacy)
+        options = {"http": {}, "sse": {"sse_path": "/sse"}, "ws": {"websocket": True}}[inside]
+        url = await stack.enter_async_context(over_http(server, **options))
+        place = {"sse": url.replace("/mcp", "/sse"), "ws": url.replace("http", "ws")}
+        return {"type": inside, "url": place.get(inside, url)}
     args = [PROGRAM, *(["legacy"] if legacy else [])]
     return {"command": sys.executable, "args": args, "env": {"PYTHONPATH": ROOT}}
 
