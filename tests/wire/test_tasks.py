@@ -15,6 +15,7 @@ from interlock.wire.meta import ClientCapabilities
 from interlock.wire.methods import BY_NAME, TO_SERVER
 from interlock.wire.tasks import (
     EXTENSION,
+    RELATED,
     TERMINAL,
     Augmentation,
     CreateTaskResult,
@@ -26,6 +27,8 @@ from interlock.wire.tasks import (
     TaskParams,
     UpdateTaskParams,
     declared,
+    related,
+    unrelated,
     without,
 )
 from interlock.wire.tools import CallToolParams
@@ -140,3 +143,26 @@ def test_what_a_client_declared_of_tasks():
 
 def test_what_is_over_stays_over():
     assert set(REST) - TERMINAL == {"working", "input_required"}
+
+
+MARK: dict[str, Any] = {RELATED: {"taskId": "t"}}
+
+
+@pytest.mark.parametrize(
+    ("bare", "marked"),
+    [
+        ({}, {"_meta": MARK}),
+        ({"content": []}, {"content": [], "_meta": MARK}),
+        ({"_meta": {"a": 1}}, {"_meta": {"a": 1, **MARK}}),
+    ],
+)
+def test_a_message_is_tied_to_a_task_and_untied(bare: dict[str, Any], marked: dict[str, Any]):
+    tied = related(encode(bare), "t")
+    assert json.loads(bytes(tied)) == marked
+    assert json.loads(bytes(unrelated(tied))) == bare
+    assert json.loads(bytes(related(tied, "u")))["_meta"][RELATED] == {"taskId": "u"}
+
+
+@pytest.mark.parametrize("body", [b'{"a":1}', b"[]", b'{"_meta":5}', b"{", b""])
+def test_what_is_not_tied_or_cannot_be_read_stays_as_it_is(body: bytes):
+    assert unrelated(body) == body

@@ -18,13 +18,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from interlock.errors import InvalidMessage, MissingCapability, RpcError
+from interlock.errors import InvalidMessage, RpcError
 from interlock.gateway.catalog import Found
 from interlock.gateway.desk import visits_of
-from interlock.gateway.relay import Relay, undeclared, worded
+from interlock.gateway.relay import Relay, reworded
 from interlock.protocol.call import Call
 from interlock.protocol.sealing import Keyring, Unsealed, binding, unusable
-from interlock.server.parking import TICKET, Parking, askable
+from interlock.server.parking import TICKET, Parking, Run, askable
 from interlock.wire.inputs import ELICIT, ElicitResult
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import RawResult, Result, members
@@ -40,11 +40,9 @@ Forward = Callable[[Found, Call, Call], Awaitable[RawResult]]
 VISITED: Final = 4
 """How often a call may be refused until a person has been somewhere."""
 
-_NOTHING: Final = Raw(b"{}")
 _elicited: Final = msgspec.json.Decoder(ElicitResult)
 _pair: Final = msgspec.json.Decoder(tuple[str, str])
 _text: Final = msgspec.json.Decoder(str)
-_questions: Final = msgspec.json.Decoder(dict[str, dict[str, Raw]])
 
 
 class Asking:
@@ -61,20 +59,24 @@ class Asking:
             return await self._forward(found, call.with_members(**names), call)
         params: Any = call.params
         state: str | None = params.request_state
-        if (
-            state.startswith(TICKET)
-            if state is not None
-            else not modern and askable(call.envelope.capabilities)
-        ):
-            return await self.parking.hold(call, lambda own: self.visiting(found, own, names))
-        if not modern:
-            return await self.visiting(found, call, names)
+        if not modern or (state is not None and state.startswith(TICKET)):
+            return await self.held(call, lambda own: self.visiting(found, own, names))
         renamed = call.with_members(**names)
         if state is not None:
             fields = renamed.fields
             assert fields is not None
             fields["requestState"] = Raw(encode(self._theirs(found, call, state)))
         return await self._forward(found, renamed, call)
+
+    async def held(self, call: Call, run: Run) -> Result:
+        """Run a call in whose middle its caller may be asked: parked, where that has to call again."""
+        params: Any = call.params
+        state: str | None = params.request_state
+        if call.session is None and (
+            state.startswith(TICKET) if state is not None else askable(call.envelope.capabilities)
+        ):
+            return await self.parking.hold(call, run)
+        return await run(call)
 
     def wrapped(self, found: Found, call: Call, result: RawResult) -> RawResult:
         """A modern server's questions as a modern caller gets them: its state inside one of ours.
@@ -86,20 +88,13 @@ class Asking:
             raise InvalidMessage(f"{call.method} was answered with questions, which it may not be")
         try:
             fields = members(result.body)
-            questions = _questions.decode(fields.get("inputRequests", b"{}"))
-            for question in questions.values():
-                method = _text.decode(question["method"])
-                asked = question.get("params", _NOTHING)
-                if missing := undeclared(call.envelope, method, asked):
-                    raise MissingCapability(missing)
-                question["params"] = worded(call, method, asked, found.server)
-            if questions:
-                fields["inputRequests"] = Raw(encode(questions))
+            if (questions := fields.get("inputRequests")) is not None:
+                fields["inputRequests"] = reworded(call, questions, found.server)
             if (state := fields.get("requestState")) is not None:
                 inner = encode((found.server, _text.decode(state)))
                 sealed = self._keyring.seal(inner, bound=binding(call), ttl=SECONDS)
                 fields["requestState"] = Raw(encode(WRAPPED + sealed))
-        except (KeyError, ValueError, *UNREADABLE) as error:
+        except (ValueError, *UNREADABLE) as error:
             raise InvalidMessage(
                 f"{call.method} was answered with questions that cannot be read: {error}"
             ) from None

@@ -34,6 +34,8 @@ _log: Final = msgspec.json.Decoder(LogNotice)
 _text: Final = msgspec.json.Decoder(str)
 _messages: Final = msgspec.json.Decoder(list[dict[str, Any]])
 _any: Final = msgspec.json.Decoder(dict[str, Any])
+_questions: Final = msgspec.json.Decoder(dict[str, dict[str, Raw]])
+_NOTHING: Final = Raw(b"{}")
 
 
 class Relay:
@@ -146,6 +148,25 @@ def _has_several(params: Raw) -> bool:
     except UNREADABLE:
         return False
     return form is not None and any(each.kind == "array" for each in form.properties.values())
+
+
+def reworded(call: Call, questions: Raw, server: str) -> Raw:
+    """The `inputRequests` of a modern server as the caller is asked them.
+
+    Raises `MissingCapability` for what the caller did not declare, which the server should not
+    have asked, and `InvalidMessage` for what cannot be read.
+    """
+    try:
+        asked = _questions.decode(questions)
+        for question in asked.values():
+            method = _text.decode(question["method"])
+            params = question.get("params", _NOTHING)
+            if missing := undeclared(call.envelope, method, params):
+                raise MissingCapability(missing)
+            question["params"] = worded(call, method, params, server)
+    except (KeyError, *UNREADABLE) as error:
+        raise InvalidMessage(f"its questions cannot be read: {error}") from None
+    return Raw(encode(asked))
 
 
 def worded(call: Call, method: str, params: Raw, server: str) -> Raw:

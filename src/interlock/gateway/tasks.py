@@ -13,6 +13,7 @@ only is a task at both ends.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,19 +21,25 @@ import msgspec
 from msgspec import Raw
 
 from interlock.client.tasks import Task, created
-from interlock.errors import INVALID_PARAMS, InvalidMessage, MissingCapability, RpcError
+from interlock.errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    InvalidMessage,
+    MissingCapability,
+    PeerError,
+    RpcError,
+)
 from interlock.gateway.asking import Asking
 from interlock.gateway.catalog import Found
-from interlock.gateway.relay import Relay, undeclared, worded
+from interlock.gateway.relay import Relay, reworded
 from interlock.gateway.upstream import AUGMENTED, Upstream
 from interlock.protocol.call import Call, Handler
 from interlock.protocol.sealing import Keyring, Unsealed, digest
 from interlock.server.ledger import TaskLimits
 from interlock.server.subscriptions import Tell
-from interlock.server.tasks import Tasks
+from interlock.server.tasks import WATCHED, Tasks
 from interlock.server.worker import Mode, Worker
 from interlock.store.ports import Store
-from interlock.wire.inputs import ASKED
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.lifecycle import ServerCapabilities
 from interlock.wire.meta import Params, RawResult, Result, Wire, members
@@ -45,12 +52,16 @@ from interlock.wire.tasks import (
     GET,
     LIST,
     RESULT,
+    TERMINAL,
     UPDATE,
     GetTaskResult,
     TaskParams,
     declared,
+    unrelated,
 )
 from interlock.wire.versions import V2025_11_25
+
+log: Final = logging.getLogger("interlock.gateway")
 
 WRAPPED: Final = "via."
 """What an id of ours begins with that holds one of a server's."""
@@ -58,10 +69,11 @@ SECONDS: Final = 30 * 24 * 3600.0
 """How long such an id is good for; how long the task is kept is its server's to say."""
 LEAVING: Final = 1000
 """How many tasks that nobody waits for any more are being given up at the same time."""
+PARTING: Final = 0.5
+"""Seconds that their servers get to take note of it when the gateway stops."""
 
 _pair: Final = msgspec.json.Decoder(tuple[str, str])
 _text: Final = msgspec.json.Decoder(str)
-_questions: Final = msgspec.json.Decoder(dict[str, dict[str, Raw]])
 _notice: Final = msgspec.json.Decoder(GetTaskResult)
 
 Forward = Callable[[Found, Call, Call], Awaitable[RawResult]]
@@ -109,12 +121,16 @@ class TaskRelay:
         """Relay a call of a tool that may become a task of ours, or may ask."""
         upstream = self._upstreams[found.server]
         mode: Mode = "optional" if upstream.modern and upstream.tasks else found.support
+        if mode == "required" and call.session is None:
+            mode = "optional"  # It runs as a task there, whether or not it is one here.
         if not upstream.modern or call.session is not None:
             taken = await self.worker.take(
                 call, mode, _RELAYED, lambda own: self._work(found, upstream, own)
             )
             if taken is not None:
                 return taken
+        if found.support == "required" and not upstream.modern:
+            return await self._asking.held(call, lambda own: self._work(found, upstream, own))
         return await self._asking.relay(found, call, modern=upstream.modern, name=found.name)
 
     async def unfinished(self, found: Found, call: Call, result: RawResult) -> RawResult:
@@ -131,6 +147,7 @@ class TaskRelay:
         self, call: Call, ids: Sequence[str], tell: Tell
     ) -> tuple[list[str], Callable[[], None]]:
         """Let a listener hear of its tasks, wherever they run (`Subscriptions.follow`)."""
+        ids = ids[:WATCHED]
         theirs = {each: self._opened(call, each) for each in ids if each.startswith(WRAPPED)}
         ours = [each for each in ids if each not in theirs]
         agreed, leave = await self.own.follow(call, ours, tell)
@@ -163,6 +180,8 @@ class TaskRelay:
     async def end(self) -> None:
         """End every task of our own; each fails, and says why."""
         await self.worker.end()
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=PARTING)
         for leaving in list(self._leaving):
             leaving.cancel()
 
@@ -194,13 +213,16 @@ class TaskRelay:
 
         task = Task(send, ask, modern=upstream.modern, seed=created(result))
         try:
-            return await task.raw_result()
-        except asyncio.CancelledError:
-            if len(self._leaving) < LEAVING:
+            body = (await task.raw_result()).body
+        except BaseException:
+            # It ended by itself, or nobody follows it any more.
+            if task.status not in TERMINAL and len(self._leaving) < LEAVING:
                 leaving = asyncio.create_task(task.abandon())
                 self._leaving.add(leaving)
                 leaving.add_done_callback(self._leaving.discard)
             raise
+        # A 2025-11-25 server ties what it says to its own task, which is nobody's here.
+        return RawResult(body=unrelated(body), relayed=True)
 
     # Tasks of a server's.
 
@@ -220,7 +242,12 @@ class TaskRelay:
             fields={**members(call.raw), "taskId": Raw(encode(found.name))},
         )
         result = await self._forward(found, renamed, call)
-        return self._as_ours(found, call, result) if call.method == GET else result
+        if call.method != GET:
+            return result
+        try:
+            return self._as_ours(found, call, result)
+        except InvalidMessage as error:
+            raise RpcError(INTERNAL_ERROR, f"server {found.server!r}: {error}") from error
 
     def _as_ours(self, found: Found, call: Call, result: RawResult) -> RawResult:
         """A server's task as the caller knows it: under our id, its questions with its name."""
@@ -232,16 +259,8 @@ class TaskRelay:
                 ttl=SECONDS,
             )
             fields["taskId"] = Raw(encode(WRAPPED + sealed))
-            if "inputRequests" in fields:
-                questions = _questions.decode(fields["inputRequests"])
-                for question in questions.values():
-                    method = _text.decode(question["method"])
-                    if method in ASKED:
-                        asked = question.get("params", Raw(b"{}"))
-                        if missing := undeclared(call.envelope, method, asked):
-                            raise MissingCapability(missing)
-                        question["params"] = worded(call, method, asked, found.server)
-                fields["inputRequests"] = Raw(encode(questions))
+            if (questions := fields.get("inputRequests")) is not None:
+                fields["inputRequests"] = reworded(call, questions, found.server)
         except (KeyError, ValueError, *UNREADABLE) as error:
             raise InvalidMessage(f"its task cannot be read: {error}") from None
         return RawResult(body=Raw(encode(fields)), relayed=True, kind=result.kind)
@@ -260,25 +279,34 @@ class TaskRelay:
     ) -> None:
         """Hear of tasks at their server for as long as somebody listens here."""
         params = ListenParams(notifications=Filter(task_ids=list(names)))
-        ear = _TaskEar(names, tell)
-        # Whoever is not told of changes asks how its task is: being told is a convenience.
-        await upstream.handle(Call(BY_NAME[LISTEN], params, call.envelope, outlet=ear))
+        ear = _TaskEar(names, call, upstream.name, tell)
+        listen = Call(BY_NAME[LISTEN], params, call.envelope, call.principal, ear)
+        try:
+            await upstream.handle(listen)
+        except (PeerError, RpcError) as error:
+            # Whoever is not told of changes asks how its task is: being told is a convenience.
+            log.debug("%s tells of no tasks: %s", upstream.name, error)
 
 
 class _TaskEar:
     """The outlet of a listen call upstream: tells of tasks under the ids they have here."""
 
-    def __init__(self, names: Mapping[str, str], tell: Tell) -> None:
+    def __init__(self, names: Mapping[str, str], call: Call, server: str, tell: Tell) -> None:
         self._names = names
+        self._call = call
+        self._server = server
         self._tell = tell
 
     def notify(self, method: str, params: Wire | Raw) -> None:
         if method != CHANGED or not isinstance(params, Raw):
             return
         try:
-            seen = _notice.decode(params)
-        except UNREADABLE:
-            return
+            fields = members(params)
+            if (questions := fields.get("inputRequests")) is not None:
+                fields["inputRequests"] = reworded(self._call, questions, self._server)
+            seen = _notice.decode(encode(fields))
+        except (InvalidMessage, MissingCapability, *UNREADABLE):
+            return  # Whoever asks about it hears what is wrong.
         ours = self._names.get(seen.task_id)
         if ours is not None:
             self._tell(CHANGED, ours, msgspec.structs.replace(seen, task_id=ours, meta=None))

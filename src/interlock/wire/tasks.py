@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from interlock.wire.jsonrpc import encode
+from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import PREFIX, ClientCapabilities, Params, Result, Wire, members
 
 EXTENSION: Final = PREFIX + "tasks"
@@ -113,6 +113,21 @@ def related(message: Raw | bytes, task_id: str) -> Raw:
     meta = members(fields.get("_meta", Raw()))
     meta[RELATED] = Raw(encode({"taskId": task_id}))
     fields["_meta"] = Raw(encode(meta))
+    return Raw(encode(fields))
+
+
+def unrelated(result: Raw | bytes) -> Raw | bytes:
+    """A result without the mark that ties it to a task; one that cannot be read as it is."""
+    try:
+        fields = members(result)
+        meta = members(fields.get("_meta", Raw()))
+    except UNREADABLE:
+        return result
+    if meta.pop(RELATED, None) is None:
+        return result
+    del fields["_meta"]
+    if meta:
+        fields["_meta"] = Raw(encode(meta))
     return Raw(encode(fields))
 
 
