@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 from msgspec import Raw
 from tests.peers import Json, soon
-from tests.server.task_callers import AT_ONCE, Bench, Caller
+from tests.server.task_callers import AT_ONCE, EXPERIMENT, Bench, Caller
 from tests.store.slow import SlowStore
 
 from interlock import Context, RpcError
 from interlock.protocol.call import LOCAL, Call
 from interlock.server import errand
 from interlock.server.ledger import TaskLimits, key_of, owner_of
+from interlock.wire.jsonrpc import encode
 from interlock.wire.meta import RawResult, Result
+from interlock.wire.notices import MESSAGE
+from interlock.wire.tasks import RELATED
 
 
 @pytest.fixture
@@ -179,6 +182,23 @@ async def test_the_end_of_a_task_is_written_again_where_the_store_could_not(
     await soon(ended.wait())
     assert (await caller.outcome(task))["content"][0]["text"] == "kept"
     await bench.server.stop()
+
+
+async def test_what_is_relayed_in_a_task_names_the_task_too(bench: Bench):
+    """TD-08: a log line that came from elsewhere is one of the task's, as our own are."""
+
+    @bench.server.tool(task="optional")
+    async def relays(ctx: Context) -> str:
+        await bench.go.wait()
+        line: Json = {"level": "info", "data": "a line", "_meta": {"their/key": 1}}
+        ctx.call.outlet.notify(MESSAGE, Raw(encode(line)))
+        return "done"
+
+    caller = bench.caller(EXPERIMENT)
+    task = await caller.start("relays")
+    bench.go.set()
+    told = await caller.heard.told(MESSAGE, data="a line")
+    assert told["_meta"] == {"their/key": 1, RELATED: {"taskId": task}}
 
 
 def topic(task: str) -> str:

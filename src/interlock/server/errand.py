@@ -26,8 +26,8 @@ from interlock.store.ports import Unsubscribe
 from interlock.transport.eager import eagerly
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import RawResult, RequestMeta, Result, Wire
-from interlock.wire.notices import PROGRESS, Notice, ProgressNotice
-from interlock.wire.tasks import RELATED, STATUS, Status
+from interlock.wire.notices import PROGRESS, ProgressNotice
+from interlock.wire.tasks import STATUS, Status, related
 
 log: Final = logging.getLogger("interlock.tasks")
 
@@ -172,9 +172,9 @@ class Errand:
             self._outlet.notify(method, params)
             return
         session = self.call.session
-        if session is not None and isinstance(params, Notice):
-            related = {**(params.meta or {}), RELATED: {"taskId": self.id}}
-            session.standing.notify(method, msgspec.structs.replace(params, meta=related))
+        if session is not None:
+            data = params if isinstance(params, Raw) else encode(params)
+            session.standing.notify(method, related(data, self.id))
 
     async def drain(self) -> None:
         if not self.key:
