@@ -371,6 +371,58 @@ async def test_a_question_that_is_still_there_is_not_answered_twice():
     assert server.heard.count("tasks/update") == 1
 
 
+async def test_a_question_whose_answer_was_given_up_is_asked_again():
+    """Giving up the wait for a task answers nothing: whoever waits again is asked again."""
+    question: Json = {"method": "elicitation/create", "params": {"message": "?"}}
+    server = server_of({"status": "input_required", "inputRequests": {"a": question}})
+    asked, updated = asyncio.Event(), asyncio.Event()
+    answers: list[asyncio.Future[Json]] = []
+
+    async def update(peer: Peer, message: Json) -> None:
+        updated.set()
+        peer.reply(message, {"resultType": "complete"})
+
+    async def answer(question: ElicitParams) -> Mapping[str, Any]:
+        answers.append(asyncio.get_running_loop().create_future())
+        asked.set()
+        return await answers[-1]
+
+    server.answers["tasks/update"] = update
+    async with Client(server.open, revision="modern", on_elicit=answer) as client:
+        task = await client.start_task("it")
+        for number in range(3):
+            waiting = asyncio.create_task(task.result())
+            await soon(asked.wait())
+            asked.clear()
+            if number == 0:
+                waiting.cancel()
+                await asyncio.wait([waiting])
+                continue
+            assert not updated.is_set()
+            if number == 1:
+                answers[-1].set_exception(RpcError(-1, "not now"))
+                with pytest.raises(RpcError, match="not now"):
+                    await soon(waiting)
+                continue
+            answers[-1].set_result({})
+            await soon(updated.wait())
+            waiting.cancel()
+            await asyncio.wait([waiting])
+    assert len(answers) == 3
+
+
+async def test_an_answer_by_hand_that_was_refused_leaves_the_question_open():
+    asks: Json = {"status": "input_required", "inputRequests": {"a": {"method": "roots/list"}}}
+    server = server_of(asks)
+    server.answers["tasks/update"] = -32603
+    async with Client(server.open, revision="modern", roots=[]) as client:
+        task = await client.start_task("it")
+        for answering in (task.update({"a": {"roots": []}}), task.result()):
+            with pytest.raises(RpcError, match="no"):
+                await soon(answering)
+    assert server.heard.count("tasks/update") == 2
+
+
 async def test_only_tools_become_tasks():
     async with Client(server_of(DONE).open, revision="modern") as client:
         with pytest.raises(InvalidMessage, match="only tools"):

@@ -144,9 +144,7 @@ class Task:
         """Answer what it asks, by key; for whoever does not leave that to the client's callbacks."""
         if not self._modern:
             raise UsageError("A 2025-11-25 task is answered by the client's callbacks only")
-        self._answered.update(responses)
-        answers = {key: Raw(encode(dict(answer))) for key, answer in responses.items()}
-        await self._send(UPDATE, UpdateTaskParams(task_id=self.id, input_responses=answers))
+        await self._tell({key: Raw(encode(dict(answer))) for key, answer in responses.items()})
 
     async def cancel(self) -> None:
         """Ask the server to end it; whether it does shows in its status. Safe to call twice."""
@@ -164,6 +162,10 @@ class Task:
         with contextlib.suppress(PeerError, RpcError, UsageError, TimeoutError):
             async with asyncio.timeout(LEAVING):
                 await self.cancel()
+
+    async def _tell(self, answers: dict[str, Raw]) -> None:
+        await self._send(UPDATE, UpdateTaskParams(task_id=self.id, input_responses=answers))
+        self._answered.update(answers)  # Not before: what was not told is still to be answered.
 
     async def _look(self) -> Wire:
         result = await self._send(GET, TaskParams(task_id=self.id))
@@ -188,6 +190,8 @@ class Task:
             if answering is not None:
                 answering.cancel()
                 await asyncio.wait([answering])
+                if not answering.cancelled():
+                    answering.exception()  # Read: what ended the wait counts.
         if seen.status != "completed":
             raise _failure(seen)
         if not isinstance(seen.result, Raw):
@@ -211,10 +215,7 @@ class Task:
                         f"The task {self.id} asks for input in a way that cannot be read: "
                         f"{str(question)[:200]}"
                     )
-            self._answered.add(key)
-            answer = await self._ask(method, Raw(encode(params)), key)
-            params = UpdateTaskParams(task_id=self.id, input_responses={key: answer})
-            await self._send(UPDATE, params)
+            await self._tell({key: await self._ask(method, Raw(encode(params)), key)})
 
     async def _follow_legacy(self) -> RawResult:
         seen = self._seen or await self._look()
