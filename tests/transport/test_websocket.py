@@ -152,6 +152,78 @@ async def test_more_connections_than_allowed_are_refused(monkeypatch: pytest.Mon
         await soon(channel.close())
 
 
+class Handshake:
+    """A connection that is to be accepted, and the moment at which it is."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.accepted = asyncio.Event()
+        self.sent: list[str] = []
+        self.broken: Exception | None = None
+        self._events: list[Any] = [{"type": "websocket.connect"}]
+
+    async def receive(self) -> Any:
+        if self._events:
+            return self._events.pop()
+        return await asyncio.Event().wait()
+
+    async def send(self, event: Any) -> None:
+        self.asked.set()
+        await self.accepted.wait()
+        if self.broken is not None:
+            raise self.broken
+        self.sent.append(event["type"])
+
+    def served_by(self, sockets: Sockets) -> asyncio.Task[None]:
+        scope = {"type": "websocket", "subprotocols": [SUBPROTOCOL]}
+        return asyncio.create_task(sockets.serve(scope, self.receive, self.send))
+
+
+async def test_connections_count_from_before_they_are_accepted(monkeypatch: pytest.MonkeyPatch):
+    """Or whoever takes a long time over handshakes has as many as they like."""
+    monkeypatch.setattr(websocket, "CONNECTIONS", 1)
+    sockets = Sockets(Desk())
+    slow, late = Handshake(), Handshake()
+    first = slow.served_by(sockets)
+    await soon(slow.asked.wait())
+    late.accepted.set()
+    await soon(late.served_by(sockets))
+    assert late.sent == ["websocket.close"]
+    slow.broken = BrokenPipeError()
+    slow.accepted.set()
+    await soon(first)
+    again = Handshake()
+    again.accepted.set()
+    last = again.served_by(sockets)
+    await soon(again.asked.wait())
+    sockets.close()
+    await soon(last)
+    assert again.sent == ["websocket.accept", "websocket.close"]
+
+
+async def test_a_connection_that_is_accepted_while_all_are_ended_ends_too():
+    sockets = Sockets(Desk())
+    slow = Handshake()
+    serving = slow.served_by(sockets)
+    await soon(slow.asked.wait())
+    sockets.close()
+    slow.accepted.set()
+    await soon(serving)
+    assert slow.sent == ["websocket.accept", "websocket.close"]
+
+
+async def test_a_server_that_closed_by_itself_is_no_failure_of_ours():
+    """As uvicorn does at a frame that is none: what is sent then raises, and not an `OSError`."""
+    sockets = Sockets(Desk())
+    handshake = Handshake()
+    handshake.accepted.set()
+    serving = handshake.served_by(sockets)
+    await soon(handshake.asked.wait())
+    handshake.broken = RuntimeError("Unexpected ASGI message, after sending 'websocket.close'")
+    sockets.close()
+    await soon(serving)
+
+
 async def test_a_message_over_the_limit_ends_the_connection():
     sockets = Sockets(Desk(), limit=1000)
     async with listening(serving(sockets)) as url:

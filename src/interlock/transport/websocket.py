@@ -28,6 +28,11 @@ Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 
 
+_GONE: Final = (OSError, RuntimeError)
+"""What a server raises where nothing can be sent any more. The second, where it has closed the
+connection by itself and we are still to hear of it."""
+
+
 class Sockets:
     """Serves *service* to every WebSocket that an ASGI server hands over.
 
@@ -39,15 +44,32 @@ class Sockets:
         self._service = service
         self._limit = limit
         self._open: set[QueuedChannel] = set()
+        self._count = 0
+        self._closings = 0
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Accept the connection and serve it until its client is gone, or `close`."""
-        if len(self._open) >= CONNECTIONS:
+        if self._count >= CONNECTIONS:
             await refuse(scope, send, 503, f"More than {CONNECTIONS} connections at once")
             return
-        channel = await accept(scope, receive, send, limit=self._limit)
-        if channel is None:
-            return
+        self._count += 1
+        closings = self._closings
+        try:
+            channel = await accept(scope, receive, send, limit=self._limit)
+            if channel is not None:
+                if closings != self._closings:
+                    channel.hang_up()  # All were ended while this one was accepted.
+                await self._serve(channel)
+        finally:
+            self._count -= 1
+
+    def close(self) -> None:
+        """End them all: what runs gets a moment to finish, and its answer is still sent."""
+        self._closings += 1
+        for channel in self._open:
+            channel.hang_up()
+
+    async def _serve(self, channel: QueuedChannel) -> None:
         self._open.add(channel)
         serving = asyncio.create_task(
             serve(self._service, channel, name=os.urandom(24).hex()), name="interlock websocket"
@@ -65,11 +87,6 @@ class Sockets:
         if not serving.cancelled():
             serving.result()
 
-    def close(self) -> None:
-        """End them all: what runs gets a moment to finish, and its answer is still sent."""
-        for channel in self._open:
-            channel.hang_up()
-
 
 async def accept(
     scope: Scope, receive: Receive, send: Send, *, limit: int = MESSAGE_LIMIT
@@ -85,7 +102,10 @@ async def accept(
     answer: Event = {"type": "websocket.accept"}
     if offered:
         answer["subprotocol"] = SUBPROTOCOL
-    await send(answer)
+    try:
+        await send(answer)
+    except _GONE:
+        return None
     return QueuedChannel(_AsgiLine(receive, send, limit), "the client")
 
 
@@ -99,7 +119,7 @@ async def refuse(scope: Scope, send: Send, status: int, why: str) -> None:
         headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
         await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": body})
-    except OSError:
+    except _GONE:
         pass  # The client is gone, and needs to know no more.
 
 
@@ -126,11 +146,11 @@ class _AsgiLine:
     async def write(self, message: bytes) -> None:
         try:
             await self._send({"type": "websocket.send", "text": message.decode()})
-        except OSError as error:
+        except _GONE as error:
             raise ConnectionLost(f"The client is gone: {error}") from error
 
     async def end(self) -> None:
         if self._ended:
             return
-        with contextlib.suppress(OSError):  # It may have gone first.
+        with contextlib.suppress(*_GONE):  # It may have gone first.
             await self._send({"type": "websocket.close", "code": self._code})
