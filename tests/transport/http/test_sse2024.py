@@ -317,6 +317,26 @@ async def test_streams_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch):
         await Stream.open(host)
 
 
+async def test_a_stream_that_opens_while_all_are_ended_ends_too():
+    app = App(Desk(), sse_path="/sse")
+    opening, ended = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        async def late(event: Any) -> None:
+            opening.set()
+            await ended.wait()
+            await send(event)
+
+        await app(scope, receive, late)
+
+    asked = Host(slow).open("GET", path="/sse")
+    await soon(opening.wait())
+    app.close()
+    ended.set()
+    assert b"event: endpoint" in await asked.whole()
+    await app.stop()
+
+
 async def test_what_comes_faster_than_it_is_read_is_bounded():
     async with serving() as host:
         stream = await Stream.open(host)

@@ -58,6 +58,7 @@ class SseEndpoint:
         self._keep_alive = keep_alive
         self._lines: dict[str, _Line] = {}
         self._channels: set[QueuedChannel] = set()
+        self._closings = 0
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -77,6 +78,7 @@ class SseEndpoint:
 
     def close(self) -> None:
         """End every stream: what runs gets a moment to finish, and its answer is still sent."""
+        self._closings += 1
         for channel in self._channels:
             channel.hang_up()
 
@@ -90,9 +92,13 @@ class SseEndpoint:
             return
         name = os.urandom(24).hex()
         line = self._lines[name] = _Line(send)
+        closings = self._closings
         try:
             await line.open([*STREAM_HEADERS, *cors(head)], f"{_address(scope)}?{_NAME}={name}")
-            await self._serve(line, receive, name)
+            if closings == self._closings:
+                await self._serve(line, receive, name)
+            else:
+                await line.end()  # All were ended while this one opened.
         except ConnectionLost:
             pass  # It left before it had heard where to POST to.
         finally:
