@@ -306,6 +306,16 @@ def test_an_array_means_what_its_messages_mean_in_order():
     assert error_of(nested) == (None, -32600)
 
 
+def test_a_modern_request_is_no_part_of_an_array():
+    exchange = server()
+    exchange.receive(hello("2025-03-26"))
+    event = exchange.receive(array(modern("tools/list", 1), ask("tools/list", 2)))
+    assert type(event) is Batch
+    refused, call = event.events
+    assert error_of(refused) == (1, -32600)
+    assert type(call) is Call
+
+
 def test_an_id_that_runs_since_earlier_in_the_array_is_in_use():
     exchange = in_2025_03_26(TO_SERVER)
     event = exchange.receive(array(ask("tools/list", 1), ask("tools/list", 1)))

@@ -27,6 +27,8 @@ T = TypeVar("T")
 RUNNING_LIMIT: Final = 1000
 """How many calls of one peer may run at once; more are refused, not queued."""
 
+ALONE: Final = "A request of 2026-07-28 comes by itself, never in an array"
+
 _cancelled: Final = msgspec.json.Decoder(CancelledNotice)
 _progress: Final = msgspec.json.Decoder(ProgressNotice)
 
@@ -171,6 +173,8 @@ class Exchange(Generic[T]):
             why = f"More than {RUNNING_LIMIT} calls at once; wait for answers"
             return Send(failure(number, INVALID_REQUEST, why))
         call = admit(message, self.table, None, self.session, self.principal)
+        if batched and type(call) is Call and call.session is None:
+            call = Refusal(INVALID_REQUEST, ALONE, id=number)
         return Send(call.encode()) if type(call) is Refusal else call
 
     def _several(self, data: bytes, fault: Fault) -> Event[T]:

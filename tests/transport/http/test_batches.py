@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.peers import Desk, Latch, ask, echo, hello, reply, said, say, soon
-from tests.transport.http.host import Host
+from tests.peers import Desk, Latch, ask, echo, hello, modern, reply, said, say, soon
+from tests.transport.http.host import Host, mirrored
 
 from interlock.protocol.call import Call
 from interlock.transport.http.asgi import App
@@ -70,6 +70,17 @@ async def test_requests_in_an_array_are_answered_in_one_whatever_stands_between_
         assert answers[4]["error"]["code"] == -32602
         assert answers[None]["error"]["code"] == -32600
         assert 6 not in answers
+
+
+async def test_a_modern_request_is_no_part_of_an_array():
+    """2026-07-28 § Streamable HTTP: the body of a POST is one request."""
+    async with serving() as host:
+        session = await host.greet(hello(VERSION))
+        request = modern("tools/call", 2, HI)
+        headers = {"mcp-session-id": session, **mirrored(request)}
+        answers = by_id(await host.post(array(ask("ping", 1), request), headers).json())
+        assert answers[2]["error"]["code"] == -32600
+        assert "array" in answers[2]["error"]["message"]
 
 
 async def test_an_array_that_asks_nothing_is_taken_with_202():

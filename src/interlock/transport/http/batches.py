@@ -7,6 +7,7 @@ from msgspec import UNSET
 from interlock.errors import INVALID_REQUEST
 from interlock.protocol.call import Call
 from interlock.protocol.dispatch import admit
+from interlock.protocol.exchange import ALONE
 from interlock.protocol.ladder import Mirror, Refusal
 from interlock.transport.http.sessions import HttpSession
 from interlock.wire.jsonrpc import Fault, read, read_batch
@@ -43,6 +44,8 @@ def sort(
         if any(call.id == number for call in calls):
             belongs = Refusal(INVALID_REQUEST, f"The id {number!r} is in this batch twice")
         call = admit(message, TO_SERVER, mirror, belongs)
+        if type(call) is Call and call.session is None:
+            call = Refusal(INVALID_REQUEST, ALONE, id=number)
         if type(call) is Refusal:
             errors.append(call.encode())
         else:
