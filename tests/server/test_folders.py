@@ -137,6 +137,31 @@ def test_a_file_that_became_something_else_is_not_read(tmp_path: Path):
     assert file.read() is None
 
 
+@pytest.mark.parametrize("able", [True, False], ids=["one by one", "where there is no better way"])
+def test_a_directory_that_became_a_link_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool
+):
+    """Between the look at a folder and the reading of a file anything may have happened to it."""
+    if not able:
+        monkeypatch.setattr(os, "supports_dir_fd", set[object]())
+    write(tmp_path / "outside/inner/a.txt", "x")
+    home = tmp_path / "skills"
+    skill(home / "git")
+    write(home / "git/deep/inner/a.txt", "x")
+    (found,) = scan(home).values()
+    file = found.files["git/deep/inner/a.txt"]
+    assert file.read() == b"x"
+    for directory in ("git/deep/inner", "git/deep"):
+        moved = (home / directory).rename(tmp_path / "moved")
+        (home / directory).symlink_to(
+            tmp_path / "outside" / ("inner" if "inner" in directory else "")
+        )
+        assert file.read() is None
+        (home / directory).unlink()
+        moved.rename(home / directory)
+    assert file.read() == b"x"
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

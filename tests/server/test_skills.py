@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests.joined import Joined
+from tests.peers import soon
 from tests.server.test_folders import skill, write
 
 from interlock import Client, RpcError, Server
 from interlock.errors import INVALID_PARAMS, METHOD_NOT_FOUND, RegistrationError, ResourceNotFound
 from interlock.server import skills as room
+from interlock.server.folders import Folder, Seen
 from interlock.wire.meta import CacheHints, PagedParams, Params
 from interlock.wire.resources import Resource
 from interlock.wire.skills import GetSkillParams, ReadResourceDirectoryParams
@@ -196,6 +200,36 @@ async def test_what_happens_on_disk_is_followed(
             if each.is_file():
                 each.unlink()
         assert await listed() == []
+
+
+async def test_what_was_seen_for_a_caller_who_left_is_offered_to_the_next(
+    joined: Joined, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(room, "FRESH", 0.0)
+    server = Server("s", workers=1)
+    server.skills(home)
+    reached, released = asyncio.Event(), threading.Event()
+    loop, look = asyncio.get_running_loop(), Folder.look
+
+    def slow(folder: Folder) -> Seen:
+        loop.call_soon_threadsafe(reached.set)
+        released.wait(10)
+        return look(folder)
+
+    async with joined(server, "modern") as client:
+        skill(home / "new")
+        monkeypatch.setattr(Folder, "look", slow)
+        leaving = asyncio.create_task(entries(client))
+        await soon(reached.wait())
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        released.set()
+
+        async def three() -> None:
+            while len(await entries(client)) < 3:
+                pass
+
+        await soon(three())
 
 
 async def test_a_folder_is_looked_at_once_a_second_at_most(joined: Joined, home: Path):

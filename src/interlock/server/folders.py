@@ -38,7 +38,9 @@ LEVELS: Final = 64
 
 _PLAIN: Final = "!$&'()*+,;=-._~"
 """What stands in a URI as it is, in its first segment too (RFC 3986, reg-name)."""
-_OPEN: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_NO_LINK: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
+_FILE: Final = _NO_LINK | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+_DIRECTORY: Final = _NO_LINK | getattr(os, "O_DIRECTORY", 0)
 
 Stamp: TypeAlias = tuple[int, int, int]
 """A file's size, time of change and number: what tells that it may hold something else now."""
@@ -51,10 +53,11 @@ class BadSkill(ValueError):
 
 
 class File(Struct, frozen=True):
-    """A file as its skill's entry describes it; *path* is where it is."""
+    """A file as its skill's entry describes it; it is at *path*, with slashes, below *top*."""
 
     uri: str
-    path: Path
+    top: Path
+    path: str
     size: int
     digest: str
     type: str
@@ -62,7 +65,7 @@ class File(Struct, frozen=True):
     def read(self) -> bytes | None:
         """What it holds now; None if it is gone, or has become what is not offered."""
         try:
-            descriptor = os.open(self.path, _OPEN | getattr(os, "O_NONBLOCK", 0))
+            descriptor = _open(self.top, self.path)
         except OSError:
             return None
         try:
@@ -145,22 +148,40 @@ class Folder:
         return Found(Skill(uri=main.uri, frontmatter=said, resources=listed), files)
 
     def _file(self, path: str, stamp: Stamp, hashed: dict[tuple[str, Stamp], str]) -> File:
-        place = self.path / path
+        where = self.path / path
         try:
             parts = (self._base + path).split("/")
             uri = SCHEME + "/".join(quote(part, safe=_PLAIN) for part in parts)
         except UnicodeEncodeError:
-            raise BadSkill(f"{place}: its name is not UTF-8, so no URI can hold it") from None
+            raise BadSkill(f"{where}: its name is not UTF-8, so no URI can hold it") from None
         kind = "text/markdown" if path.endswith(".md") else mimetypes.guess_type(path)[0]
         size = stamp[0]
         digest = self._hashed.get((path, stamp))
         if digest is None:
-            data = File(uri, place, size, "", "").read()
+            data = File(uri, self.path, path, size, "", "").read()
             if data is None or len(data) != size:
-                raise BadSkill(f"{place}: it changed while it was read")
+                raise BadSkill(f"{where}: it changed while it was read")
             digest = "sha256:" + hashlib.sha256(data).hexdigest()
         hashed[path, stamp] = digest
-        return File(uri, place, size, digest, kind or "")
+        return File(uri, self.path, path, size, digest, kind or "")
+
+
+def _open(top: Path, path: str) -> int:
+    """Open a file below *top* to read it. No link on the way is followed, however new it is."""
+    if os.open not in os.supports_dir_fd:  # As on Windows, where looking before is all there is.
+        place = top / path
+        if os.path.realpath(place) != str(place):
+            raise OSError(f"{place} is behind a link")
+        return os.open(place, _FILE)
+    *homes, name = path.split("/")
+    here = os.open(top, os.O_RDONLY)
+    for step, flags in [*((home, _DIRECTORY) for home in homes), (name, _FILE)]:
+        try:
+            below = os.open(step, flags, dir_fd=here)
+        finally:
+            os.close(here)
+        here = below
+    return here
 
 
 def _walk(top: Path) -> Iterator[tuple[str, Stamp]]:

@@ -87,6 +87,7 @@ class Skills:
         self._clock = clock
         self._looked = clock()
         self._looking = False
+        self._changed = False
         self._watched: list[_Watched] = []
         self._files: dict[str, File] = {}
         self._directories: dict[str, dict[str, Resource]] = {}
@@ -166,15 +167,15 @@ class Skills:
             return
         self._looking = True
         try:
-            changed = await self._threads.run(call, self._scan)
+            await self._threads.run(call, self._scan)
         finally:
             self._looking = False
             self._looked = now
-        if changed:
+        if self._changed:
+            self._changed = False
             self._put()
 
-    def _scan(self) -> bool:
-        changed = False
+    def _scan(self) -> None:
         for watched in self._watched:
             try:
                 seen = watched.folder.look()
@@ -186,8 +187,9 @@ class Skills:
                 continue
             for each in bad:
                 log.warning("not offered any more: %s", each)
-            watched.seen, watched.found, changed = seen, found, True
-        return changed
+            watched.seen, watched.found = seen, found
+            # Kept, not returned: whoever wanted to know may have left, and the next one does too.
+            self._changed = True
 
     def _put(self) -> None:
         """Offer what was found, and nothing else."""
