@@ -233,6 +233,18 @@ def test_a_result_of_no_method_is_a_violation():
         heard.hear("server", reply(1, {}))
 
 
+def test_what_the_listener_cannot_read_may_be_answered_beside_what_it_could():
+    heard = Wiretap(complaint, LATEST_LEGACY, judged=["server"])
+    deep = b"[" * 5000 + b"]" * 5000
+    heard.hear("client", ask("tools/call", 1, {"name": "x"}))
+    heard.hear("client", b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":%b}}' % deep)
+    heard.hear("server", reply(1, {}))
+    heard.hear("server", reply(1, {"content": []}))
+    heard.hear("client", b"no JSON at all")
+    with pytest.raises(Violation, match="nobody asked"):
+        heard.hear("server", b'{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"x"}}')
+
+
 def test_what_the_listener_cannot_read_may_be_answered_once():
     heard = Wiretap(complaint, LATEST_LEGACY, judged=["server"])
     deep = b"[" * 200_000 + b"]" * 200_000

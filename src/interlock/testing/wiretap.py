@@ -124,7 +124,7 @@ class Wiretap:
         except UNREADABLE as error:
             self._refuse(side, f"no JSON: {error}", data[:200])
             # Nested so deep, perhaps, that only who stands on fewer floors can read it.
-            self._lost += 1
+            self._lost += isinstance(error, RecursionError)
             return
         if not isinstance(said, list):
             self._hear(side, said)
@@ -202,27 +202,25 @@ class Wiretap:
             return
         asker: Side = "client" if side == "server" else "server"
         found = self._find(asker, number)
-        if judged and self._lost and not found.asked:
-            self._lost -= 1
-            self._check(
-                side, self.revision, (_ERROR if failed else _RESPONSE)[self.revision.name], fields
-            )
-            return
-        if judged and not failed:
+        if not judged:
+            if not failed and any(asked.method == INITIALIZE for asked in found.asked):
+                self.settle(self._greeted_with(_object(fields.get("result"))))
+            found.close()
+        elif failed:
+            self._failure(side, fields, found)
+        else:
             self._success(side, fields, found)
-            return
+
+    def _failure(self, side: Side, fields: dict[str, Any], found: _Open) -> None:
+        """Hold an error against what it may be to: a request, what was none, what was not read."""
         revision = found.asked[-1].revision if found.asked else self._unnamed()
-        spoilt = isinstance(number, int | str) and self._spoilt[number] > 0
-        if judged and (found.asked or spoilt):
-            self._check(side, revision, _ERROR[revision.name], fields)
-            if spoilt:
-                self._spoilt.subtract([number])
-                return
-        elif judged:
+        self._check(side, revision, _ERROR[revision.name], fields)
+        if isinstance(number := fields["id"], int | str) and self._spoilt[number] > 0:
+            self._spoilt[number] -= 1
+        elif found.asked:
+            found.close()
+        elif not self._answers_the_lost():
             raise Violation(f"{side} answered what nobody asked: {fields}")
-        elif not failed and any(asked.method == INITIALIZE for asked in found.asked):
-            self.settle(self._greeted_with(_object(fields.get("result"))))
-        found.close()
 
     def _success(self, side: Side, fields: dict[str, Any], found: _Open) -> None:
         """Hold a result against the request it is to, or against each that it may be to."""
@@ -238,8 +236,18 @@ class Wiretap:
             else:
                 found.close(index)
                 return
+        if self._answers_the_lost():
+            self._check(side, self.revision, _RESPONSE[self.revision.name], fields)
+            return
         found.close()
         raise complaint or Violation(f"{side} answered what nobody asked: {fields}")
+
+    def _answers_the_lost(self) -> bool:
+        """Whether what fits nothing else may be the answer to what could not be read."""
+        if self._lost == 0:
+            return False
+        self._lost -= 1
+        return True
 
     def _result(self, side: Side, asked: _Asked, result: dict[str, Any]) -> None:
         method, revision = asked.method, asked.revision
