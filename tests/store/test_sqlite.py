@@ -309,6 +309,82 @@ async def test_an_unopened_store_says_so(path: Path):
     assert not path.exists()
 
 
+FULL = """
+import asyncio, os, resource, signal, sys
+from interlock.errors import StoreError
+from interlock.store.sqlite import SqliteStore
+
+async def main():
+    store = SqliteStore(sys.argv[1])
+    await store.open()
+    table = store.table("t")
+    await table.put("a", b"x")
+    # As on a full disk: what the file has it keeps, but it grows no more.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, most))
+    failed = 0
+    for n in range(50):
+        try:
+            await table.put(str(n), os.urandom(50_000))
+        except StoreError:
+            failed += 1
+    assert failed > 30, failed
+    assert (await table.get("a")).value == b"x"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert await table.put("a", b"y" * 500_000) is not None
+    await store.close()
+    await store.open()
+    assert len((await table.get("a")).value) == 500_000
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_full_disk_is_a_store_error_until_there_is_room_again(path: Path):
+    done = await asyncio.create_subprocess_exec(sys.executable, "-c", FULL, str(path))
+    assert await done.wait() == 0
+
+
+READ_ONLY = """
+import asyncio, ctypes, os, sys
+from interlock.errors import ConfigError
+from interlock.store.sqlite import SqliteStore
+
+if len(sys.argv) == 2 and os.geteuid() == 0 and sys.platform == "linux":
+    # Nothing is read-only for root, unless it does without that.
+    drop, dac_override = 24, 1
+    ctypes.CDLL(None).prctl(drop, dac_override, 0, 0, 0)
+    os.execv(sys.executable, [sys.executable, "-c", sys.orig_argv[2], sys.argv[1], "again"])
+
+async def main():
+    store = SqliteStore(sys.argv[1])
+    try:
+        await store.open()
+    except ConfigError as error:
+        assert "readonly" in str(error), error
+    else:
+        raise AssertionError("it can be written")
+
+asyncio.run(main())
+"""
+
+
+async def test_a_file_that_cannot_be_written_is_refused_when_it_is_opened(path: Path):
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+    path.chmod(0o400)
+    done = await asyncio.create_subprocess_exec(sys.executable, "-c", READ_ONLY, str(path))
+    assert await done.wait() == 0
+
+
+def test_a_store_in_memory_is_another_one():
+    with pytest.raises(ConfigError, match="MemoryStore"):
+        SqliteStore(":memory:")
+
+
 @pytest.mark.parametrize("what", ["text", "database", "newer", "folder", "nowhere"])
 async def test_a_file_that_cannot_be_a_store_is_left_alone(tmp_path: Path, what: str):
     path = tmp_path / "it"

@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from interlock.errors import NotConnected, StoreError
+from interlock.errors import ConfigError, NotConnected, StoreError
 from interlock.store.memory import Ears
 from interlock.store.ports import Entry, Hear, Record, Unsubscribe
 from interlock.store.sqlite_file import File
@@ -47,6 +47,8 @@ class SqliteStore:
         self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time
     ) -> None:
         self.path = Path(path)
+        if str(self.path) == ":memory:":
+            raise ConfigError("A SqliteStore is a file; MemoryStore() keeps things in memory")
         self._clock = clock
         self._users = 0
         self._opened: asyncio.Future[None] | None = None
@@ -152,7 +154,8 @@ class _Bus:
         """Heard in this process at once, in others when they look next, `LATE` at the latest."""
         worker = self._store.worker
         self._ears.hear(topic, message)
-        await worker.submit(lambda file: file.tell(topic, message))
+        # What was heard here is said to the others, too, though whoever says it leaves.
+        await asyncio.shield(worker.submit(lambda file: file.tell(topic, message)))
 
     async def subscribe(self, topic: str, hear: Hear) -> Unsubscribe:
         worker = self._store.worker
@@ -164,7 +167,7 @@ class _Bus:
                 return
             self._listeners -= 1
             if self._listeners == 0:
-                await worker.submit(File.ignore)
+                await asyncio.shield(worker.submit(File.ignore))
 
         ears.add(topic, _deaf, ear)
         try:

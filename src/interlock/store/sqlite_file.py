@@ -121,7 +121,8 @@ class File:
                     )
                 for statement in _LAYOUT.split(";"):
                     db.execute(statement)
-                db.execute(f"pragma user_version = {KNOWN}")
+            # Written again each time: a file that cannot be is found out here, not in the middle.
+            db.execute(f"pragma user_version = {KNOWN}")
 
     def close(self) -> None:
         self.listening = False

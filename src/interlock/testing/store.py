@@ -44,6 +44,7 @@ async def any_bytes_and_any_text_are_kept_as_they_are(store: Store, clock: Clock
         ("", b""),
         ("nul\0nul", b"\0\xff" * 1000),
         ("Grüße/%_*?\N{PERSONAL COMPUTER}", b"x" * 1_000_000),
+        ("long" * 250_000, b"x"),
     ]:
         await table.put(key, value)
         found = await table.get(key)
@@ -301,6 +302,19 @@ async def a_message_reaches_the_other_place_once(one: Store, other: Store) -> No
     assert (await there.heard(1001))[1000:] == [b"heard"]
 
 
+async def a_message_that_was_given_up_is_heard_by_all_or_by_none(one: Store, other: Store) -> None:
+    here, there = Ear(), Ear()
+    await one.bus.subscribe("t", here)
+    await other.bus.subscribe("t", there)
+    for n in range(50):
+        saying = asyncio.ensure_future(one.bus.publish("t", str(n).encode()))
+        await asyncio.sleep(0)
+        saying.cancel()
+        await asyncio.wait([saying])
+    await one.bus.publish("t", b"the last")
+    assert await there.heard(len(here.messages)) == here.messages
+
+
 class Ear:
     """Collects what it hears."""
 
@@ -346,4 +360,5 @@ SHARED: Final[tuple[SharedPromise, ...]] = (
     what_one_writes_the_other_reads,
     of_two_places_one_gets_the_value,
     a_message_reaches_the_other_place_once,
+    a_message_that_was_given_up_is_heard_by_all_or_by_none,
 )
