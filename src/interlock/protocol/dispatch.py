@@ -27,6 +27,7 @@ from interlock.errors import (
     MissingCapability,
     RpcError,
 )
+from interlock.protocol.abilities import lacking, needs
 from interlock.protocol.call import LOCAL, Call, Principal, Service
 from interlock.protocol.ladder import Mirror, Refusal, Table, disagreement, refusal
 from interlock.protocol.outlet import SILENT, Outlet
@@ -38,7 +39,6 @@ from interlock.wire.lifecycle import InitializeParams
 from interlock.wire.meta import (
     SERVER_INFO,
     CacheableResult,
-    ClientCapabilities,
     Params,
     RawResult,
     Result,
@@ -299,9 +299,7 @@ def _asker(call: Call) -> Ask:
     """Asks a legacy client on the call's stream what a handler returned as questions."""
 
     async def ask(method: str, params: Raw, key: str) -> Raw:
-        question = {"method": method, "params": msgspec.json.decode(params)}
-        missing = _undeclared(call.envelope.capabilities, question)
-        if missing:
+        if missing := lacking(call.envelope, needs(method, msgspec.json.decode(params))):
             raise MissingCapability(missing)
         return await call.outlet.ask(method, params, key=key)
 
@@ -316,28 +314,10 @@ def _may_ask(call: Call, result: InputRequired) -> None:
         raise TypeError(f"{call.method} cannot be answered with InputRequired")
     if not result.input_requests and result.request_state is None:
         raise TypeError("InputRequired needs input_requests, a request_state, or both")
-    missing: dict[str, Any] = {}
+    missing: dict[str, dict[str, Any]] = {}
     for question in (result.input_requests or {}).values():
-        missing |= _undeclared(call.envelope.capabilities, question)
+        needed = needs(question.get("method", ""), question.get("params") or {})
+        for name, parts in lacking(call.envelope, needed).items():
+            missing.setdefault(name, {}).update(parts)
     if missing:
         raise MissingCapability(missing)
-
-
-def _undeclared(declared: ClientCapabilities, question: dict[str, Any]) -> dict[str, Any]:
-    params: Any = question.get("params") or {}
-    match question.get("method"):
-        case "elicitation/create":
-            # An empty declaration means forms, which were there before the word for them.
-            have, part = declared.elicitation, params.get("mode", "form")
-            if have is not None and (part in have or (part == "form" and not have)):
-                return {}
-            return {"elicitation": {part: {}}}
-        case "sampling/createMessage":
-            have, part = declared.sampling, "tools" if params.get("tools") else None
-            if have is not None and (part is None or part in have):
-                return {}
-            return {"sampling": {part: {}} if part else {}}
-        case "roots/list":
-            return {} if declared.roots is not None else {"roots": {}}
-        case method:
-            raise TypeError(f"InputRequired cannot ask {method!r}")

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from interlock.errors import INVALID_PARAMS, MissingCapability, RpcError, UsageError
+from interlock.protocol.abilities import lacking
 from interlock.protocol.call import Call, Principal
 from interlock.protocol.sealing import Keyring, Unsealed, binding, unusable
 from interlock.protocol.session import Envelope
@@ -46,7 +47,7 @@ from interlock.wire.notices import (
     ProgressNotice,
 )
 from interlock.wire.tools import Tool
-from interlock.wire.versions import V2025_06_18, V2025_11_25
+from interlock.wire.versions import V2025_11_25
 
 T = TypeVar("T")
 
@@ -106,12 +107,7 @@ class Context:
 
     def require(self, **capabilities: dict[str, Any]) -> None:
         """Refuse the call unless the client declared these capabilities (`sampling={}`)."""
-        missing = {
-            name: settings
-            for name, settings in capabilities.items()
-            if not _declared(self.call.envelope, name, settings)
-        }
-        if missing:
+        if missing := lacking(self.call.envelope, capabilities):
             raise MissingCapability(missing)
 
     async def report_progress(
@@ -374,11 +370,6 @@ class Context:
             raise unusable(self.call, str(why)) from None
 
 
-_LATER: Final = frozenset({"url", "tools"})
-"""Parts of capabilities that came with 2025-11-25. An older revision has no words for what they
-allow, whatever a client that also speaks newer ones declares."""
-
-
 def _read(decoder: msgspec.json.Decoder[T], answer: Raw, method: str) -> T:
     """What a client answered; raises `RpcError` for what is no answer to that."""
     try:
@@ -387,19 +378,6 @@ def _read(decoder: msgspec.json.Decoder[T], answer: Raw, method: str) -> T:
         raise RpcError(
             INVALID_PARAMS, f"The client answered {method} with what cannot be read: {error}"
         ) from None
-
-
-def _declared(envelope: Envelope, name: str, settings: dict[str, Any]) -> bool:
-    declared = getattr(envelope.capabilities, name, None)
-    if declared is None or (envelope.revision < V2025_11_25 and not _LATER.isdisjoint(settings)):
-        return False
-    if name == "elicitation" and envelope.revision < V2025_06_18:
-        return False
-    # An empty declaration of elicitation means forms, which were there before the word for them.
-    return all(
-        key in declared or (name == "elicitation" and key == "form" and not declared)
-        for key in settings
-    )
 
 
 def check_messages(messages: Sequence[SamplingMessage]) -> None:
