@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import math
 import os
@@ -17,6 +18,7 @@ from tests.doors import over_http
 from tests.joined import Joined
 from tests.peers import Json, soon
 from tests.scripted import Peer, discovery
+from tests.store.slow import SlowStore
 
 from interlock import Client, Context, RpcError, Server, ToolError
 from interlock.client.answers import OnElicit
@@ -174,6 +176,46 @@ async def test_whoever_gives_up_the_call_cancels_the_task(bench: Bench, join: Jo
         await asyncio.wait([calling])
         assert calling.cancelled()
         await soon(bench.left.wait())
+
+
+@pytest.mark.parametrize("revision", ["2026-07-28", "2025-11-25"])
+@pytest.mark.parametrize("door", ["pipe", "http"])
+async def test_a_call_given_up_before_its_answer_is_out_leaves_no_task(
+    joined: Joined, door: str, revision: str
+):
+    """A task is kept before it is known, and forgotten if nobody will ever know of it."""
+    store, ended = SlowStore(), asyncio.Event()
+
+    def watching(handle: Handler) -> Handler:
+        async def watch(call: Call) -> Result:
+            try:
+                return await handle(call)
+            finally:
+                if call.method == "tools/call":
+                    ended.set()
+
+        return watch
+
+    server = Server("s", store=store, tasks=LIMITS, middleware=[watching])
+
+    @server.tool(task="required")
+    async def must() -> str:
+        return "done"
+
+    async with contextlib.AsyncExitStack() as stack:
+        if door == "pipe":
+            client = joined(server, revision)
+        else:
+            client = Client(await stack.enter_async_context(over_http(server)), revision=revision)
+        await stack.enter_async_context(client)
+        store.holding = "tasks"
+        calling = asyncio.create_task(client.call_tool("must"))
+        await soon(store.held.wait())
+        calling.cancel()
+        await asyncio.wait([calling])
+        await soon(ended.wait())
+        assert await store.table("tasks").count() == 0
+        assert len(server.worker) == 0
 
 
 async def test_a_deadline_counts_for_the_task_too(bench: Bench, join: Join):

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from msgspec import Raw
 from tests.peers import Json, soon
 from tests.server.task_callers import ABLE, EXPERIMENT, Bench, Caller, Heard
+from tests.store.slow import SlowStore
 
 from interlock import Context, RpcError, Server
 from interlock.errors import (
@@ -25,6 +27,8 @@ from interlock.errors import (
 )
 from interlock.protocol.call import Principal
 from interlock.server.ledger import TaskLimits
+from interlock.store.memory import MemoryStore
+from interlock.store.ports import Store
 from interlock.wire.inputs import InputRequired
 from interlock.wire.tasks import EXTENSION, RELATED
 
@@ -337,9 +341,12 @@ async def test_a_caller_who_leaves_before_there_is_a_task_ends_the_handler():
 
 
 @pytest.mark.parametrize("tool", ["wait", "must", "later"])
-async def test_a_caller_who_leaves_in_between_leaves_a_whole_task_or_none(tool: str):
+@pytest.mark.parametrize("make", [MemoryStore, SlowStore])
+async def test_a_caller_who_leaves_in_between_leaves_a_whole_task_or_none(
+    tool: str, make: Callable[[], Store]
+):
     for steps in range(30):
-        bench = Bench()
+        bench = Bench(store=make())
         await bench.server.start()
         caller = bench.caller(capabilities={"extensions": {EXTENSION: {}}})
         answering = asyncio.create_task(caller.answer(caller.call("tools/call", name=tool)))

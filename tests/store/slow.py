@@ -11,10 +11,15 @@ from interlock.testing.clock import Clock
 
 
 class SlowStore:
-    """Every access to a table lets others go first; the next *failing* of them raise."""
+    """Every access to a table lets others go first.
+
+    The next *failing* of them raise; the next to the table *holding* never comes to an end.
+    """
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self.failing = 0
+        self.holding = ""
+        self.held = asyncio.Event()
         self._store = MemoryStore(clock=clock or Clock())
 
     async def open(self) -> None:
@@ -24,7 +29,7 @@ class SlowStore:
         await self._store.close()
 
     def table(self, name: str) -> Table:
-        return _SlowTable(self, self._store.table(name))
+        return _SlowTable(self, name, self._store.table(name))
 
     def journal(self, name: str) -> Journal:
         return self._store.journal(name)
@@ -33,40 +38,45 @@ class SlowStore:
     def bus(self) -> Bus:
         return self._store.bus
 
-    async def turn(self) -> None:
+    async def turn(self, name: str) -> None:
         await asyncio.sleep(0)
+        if name == self.holding:
+            self.holding = ""
+            self.held.set()
+            await asyncio.Event().wait()
         if self.failing:
             self.failing -= 1
             raise StoreError("The store fails, as it was told to")
 
 
 class _SlowTable:
-    def __init__(self, store: SlowStore, table: Table) -> None:
+    def __init__(self, store: SlowStore, name: str, table: Table) -> None:
         self._store = store
+        self._name = name
         self._table = table
 
     async def get(self, key: str) -> Entry | None:
-        await self._store.turn()
+        await self._store.turn(self._name)
         return await self._table.get(key)
 
     async def put(
         self, key: str, value: bytes, *, ttl: float | None = None, version: int | None = None
     ) -> int | None:
-        await self._store.turn()
+        await self._store.turn(self._name)
         return await self._table.put(key, value, ttl=ttl, version=version)
 
     async def touch(self, key: str, ttl: float | None) -> bool:
-        await self._store.turn()
+        await self._store.turn(self._name)
         return await self._table.touch(key, ttl)
 
     async def take(self, key: str) -> bytes | None:
-        await self._store.turn()
+        await self._store.turn(self._name)
         return await self._table.take(key)
 
     async def keys(self, prefix: str = "", *, after: str = "", limit: int = 100) -> list[str]:
-        await self._store.turn()
+        await self._store.turn(self._name)
         return await self._table.keys(prefix, after=after, limit=limit)
 
     async def count(self, prefix: str = "") -> int:
-        await self._store.turn()
+        await self._store.turn(self._name)
         return await self._table.count(prefix)
