@@ -123,8 +123,9 @@ class Wiretap:
             said = _any.decode(data)
         except UNREADABLE as error:
             self._refuse(side, f"no JSON: {error}", data[:200])
-            # Nested so deep, perhaps, that only who stands on fewer floors can read it.
-            self._lost += isinstance(error, RecursionError)
+            # Nested so deep that only who stands on fewer floors can read it, or with a number that
+            # only who must know it minds.
+            self._lost += isinstance(error, RecursionError) or "out of range" in str(error)
             return
         if not isinstance(said, list):
             self._hear(side, said)
