@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 from tests.gateway.test_relay import Ear
+from tests.peers import soon
 
 from interlock.errors import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RpcError
 from interlock.gateway.audience import Audience
@@ -19,7 +20,7 @@ from interlock.protocol.outlet import Outlet
 from interlock.protocol.session import Envelope, Session
 from interlock.wire.inputs import ELICIT, ROOTS, ElicitParams, ListRootsParams
 from interlock.wire.lifecycle import InitializeParams, SetLevelParams
-from interlock.wire.meta import ClientCapabilities, Implementation, LogLevel, Wire
+from interlock.wire.meta import ClientCapabilities, Implementation, LogLevel, RawResult, Wire
 from interlock.wire.methods import BY_NAME
 from interlock.wire.notices import ELICITED, MESSAGE
 from interlock.wire.tools import CallToolParams
@@ -84,24 +85,79 @@ async def test_over_a_pipe_it_goes_to_the_newest_that_can_answer() -> None:
     assert (len(oldest.heard), len(able.heard), len(unable.heard)) == (0, 1, 0)
 
 
+class Slow(Ear):
+    """A caller that thinks before it answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.answers = asyncio.Event()
+
+    async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
+        self.notify(method, params)
+        self.asked.set()
+        await self.answers.wait()
+        return Raw(b'{"action":"decline"}')
+
+
+def slow_relays(desk: RelayDesk, count: int) -> list[tuple[Relay, Slow]]:
+    found: list[tuple[Relay, Slow]] = []
+    for _ in range(count):
+        relay, _ = a_relay(desk)
+        ear = relay.call.outlet = Slow()
+        found.append((relay, ear))
+    return found
+
+
 async def test_over_a_pipe_questions_at_once_go_to_different_calls() -> None:
     """A modern caller hears of its question when its call is answered: none must wait for another."""
+    desk = RelayDesk()
+    callers = slow_relays(desk, 3)
+    asking = [asyncio.ensure_future(desk.handle(asked(ELICIT, FORM))) for _ in range(3)]
+    for _, ear in callers:
+        await soon(ear.asked.wait())
+        ear.answers.set()
+    assert [len(ear.heard) for _, ear in callers] == [1, 1, 1]
+    await soon(asyncio.gather(*asking))
+    assert desk.asking == {}
 
-    class Slow(Ear):
-        async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
-            self.notify(method, params)
-            await answers.wait()
-            return Raw(b"{}")
 
-    answers, desk, ears = asyncio.Event(), RelayDesk(), [Slow() for _ in range(3)]
-    for ear in ears:
-        relay, _ = a_relay(desk)
-        relay.call.outlet = ear
-    asking = [asyncio.ensure_future(desk.handle(asked(ELICIT, FORM))) for _ in range(4)]
-    await asyncio.sleep(0)
-    assert [len(ear.heard) for ear in ears] == [1, 1, 2]
-    answers.set()
-    await asyncio.gather(*asking)
+async def test_a_question_ends_with_the_call_that_it_belongs_to() -> None:
+    desk = RelayDesk()
+    ((relay, ear),) = slow_relays(desk, 1)
+    asking = asyncio.ensure_future(desk.handle(asked(ELICIT, FORM, relay)))
+    await soon(ear.asked.wait())
+    del desk.running[relay]
+    desk.over(relay)
+    with pytest.raises(RpcError, match="over before"):
+        await soon(asking)
+    assert desk.asking == {}
+
+
+async def test_over_a_pipe_it_is_asked_of_another_when_a_call_has_ended() -> None:
+    """It was not the ended call's, if the server still waits."""
+    desk = RelayDesk()
+    (_, first), (newest, second) = slow_relays(desk, 2)
+    asking = asyncio.ensure_future(desk.handle(asked(ELICIT, FORM)))
+    await soon(second.asked.wait())
+    del desk.running[newest]
+    desk.over(newest)
+    await soon(first.asked.wait())
+    first.answers.set()
+    answer = await soon(asking)
+    assert isinstance(answer, RawResult)
+    assert bytes(answer.body) == b'{"action":"decline"}'
+
+
+async def test_a_question_that_its_server_takes_back_is_taken_back() -> None:
+    desk = RelayDesk()
+    ((_, ear),) = slow_relays(desk, 1)
+    asking = asyncio.ensure_future(desk.handle(asked(ELICIT, FORM)))
+    await soon(ear.asked.wait())
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+    assert desk.asking == {}
 
 
 async def test_over_a_pipe_nobody_is_asked_what_may_be_anothers() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from interlock.errors import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
@@ -58,7 +59,8 @@ class RelayDesk:
         self.running: dict[Outlet, None] = {}
         """The calls that wait, oldest first: whoever sends one keeps its relay here meanwhile."""
         self._unheard = unheard
-        self._asking: Counter[Relay] = Counter()
+        self.asking: dict[Outlet, set[asyncio.Future[Raw]]] = {}
+        """What the callers of which calls are being asked; `over` ends it with a call."""
         self._visits: dict[str, tuple[Session, Outlet | None]] = {}
 
     async def start(self) -> None:
@@ -97,25 +99,48 @@ class RelayDesk:
                 if visit.elicitation_id is not None:
                     self._remember(visit.elicitation_id, call.session, None)
 
+    def over(self, relay: Outlet) -> None:
+        """A call ended while something was asked of its caller: nobody waits for that any more."""
+        for asking in self.asking.get(relay, ()):
+            asking.cancel()
+
     async def _handle(self, call: Call) -> Result:
         if call.method == PING:
             return EmptyResult()
-        relay = self._relay_of(call)
+        while True:
+            relay = self._relay_of(call)
+            try:
+                answer = await self._answer(relay, call)
+            except _Over as over:
+                if call.asked_on is relay:
+                    raise RpcError(INTERNAL_ERROR, str(over)) from None
+                # It was not this call's, if the server still wants to know: somebody else's then.
+            except MissingCapability as missing:
+                # In the words of servers that know no such error.
+                raise RpcError(INVALID_PARAMS, missing.message) from None
+            else:
+                return RawResult(body=answer, relayed=True)
+
+    async def _answer(self, relay: Relay, call: Call) -> Raw:
+        """What the caller of *relay* answers; raises `_Over` if its call ends before it does."""
         params: Any = call.params
         session = relay.call.session
         if call.method == ELICIT and params.elicitation_id is not None and session is not None:
             self._remember(params.elicitation_id, session, relay.call.outlet)
-        self._asking[relay] += 1
+        asking = asyncio.ensure_future(relay.ask(call.method, call.raw))
+        of_relay = self.asking.setdefault(relay, set())
+        of_relay.add(asking)
         try:
-            answer = await relay.ask(call.method, call.raw)
-        except MissingCapability as missing:
-            # In the words of servers that know no such error.
-            raise RpcError(INVALID_PARAMS, missing.message) from None
+            return await asking
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # The server takes its question back.
+            raise _Over(f"{call.method}: the call was over before its caller answered") from None
         finally:
-            self._asking[relay] -= 1
-            if not self._asking[relay]:
-                del self._asking[relay]
-        return RawResult(body=answer, relayed=True)
+            of_relay.discard(asking)
+            if not of_relay:
+                self.asking.pop(relay, None)
 
     def _relay_of(self, call: Call) -> Relay:
         if isinstance(call.asked_on, Relay):
@@ -133,7 +158,7 @@ class RelayDesk:
         able = [
             each for each in relays if not undeclared(each.call.envelope, call.method, call.raw)
         ]
-        return min(reversed(able or relays), key=lambda relay: self._asking[relay])
+        return min(reversed(able or relays), key=lambda relay: len(self.asking.get(relay, ())))
 
     def _relays(self) -> list[Relay]:
         return [relay for relay in self.running if isinstance(relay, Relay)]
@@ -143,6 +168,10 @@ class RelayDesk:
             self._visits[number] = (session, outlet)
             while len(self._visits) > VISITS:
                 del self._visits[next(iter(self._visits))]
+
+
+class _Over(Exception):
+    """The call whose caller was asked has ended."""
 
 
 def visits_of(error: RpcError) -> list[ElicitParams]:

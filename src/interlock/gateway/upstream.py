@@ -192,8 +192,8 @@ class Upstream:
             del fields["task"]  # What the caller asked of us is not asked of the server.
         call.envelope = Envelope(theirs.revision, theirs.client, capabilities, level)
         call.patience = self._patience if call.row.name not in _PATIENT else None
-        running, outlet = self._desk.running, call.outlet
-        running[outlet] = None
+        desk, outlet = self._desk, call.outlet
+        desk.running[outlet] = None
         try:
             result = await link.handle(call)
             if result.kind == "input_required" and not ours.revision.modern:
@@ -209,10 +209,12 @@ class Upstream:
             raise
         except RpcError as error:
             if error.code == VISIT_FIRST and isinstance(outlet, Relay):
-                self._desk.refused(outlet.call, error)
+                desk.refused(outlet.call, error)
             raise
         finally:
-            del running[outlet]
+            del desk.running[outlet]
+            if outlet in desk.asking:
+                desk.over(outlet)
 
     async def _again(self, call: Call) -> RawResult:
         """Call once more, with answers: the server may have been restarted while they were given."""
