@@ -505,6 +505,30 @@ async def test_who_can_have_no_task_waits_for_what_would_have_become_one(bench: 
     assert last["content"][0]["text"] == "True False False"
 
 
+async def test_only_a_tool_that_said_so_becomes_a_task_on_the_way(bench: Bench):
+    """And nothing but tools (SEP-2663 § Supported Methods): the answer would be no answer."""
+
+    @bench.server.tool
+    async def never(ctx: Context) -> str:
+        return str(await ctx.become_task())
+
+    @bench.server.prompt
+    async def prompt(ctx: Context) -> str:
+        return str(await ctx.become_task())
+
+    @bench.server.resource("note://it")
+    async def note(ctx: Context) -> str:
+        return str(await ctx.become_task())
+
+    caller = bench.caller()
+    called = await caller.result("tools/call", name="never")
+    assert called["content"][0]["text"] == "False"
+    got = await caller.result("prompts/get", name="prompt")
+    assert got["messages"][0]["content"]["text"] == "False"
+    read = await caller.result("resources/read", uri="note://it")
+    assert read["contents"][0]["text"] == "False"
+
+
 async def test_what_nothing_can_be_asked_of_can_still_have_a_task(bench: Bench):
     @bench.server.tool(task="later")
     async def silent(ctx: Context) -> str:

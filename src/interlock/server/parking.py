@@ -91,6 +91,7 @@ class Held:
         self.questions: dict[str, _Question] = {}
         self.task: asyncio.Task[Result] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.may_part = False
         self.weight = 0
         self._given: set[str] = set()
         self._outlet: Outlet = call.outlet
@@ -132,7 +133,8 @@ class Held:
     def part(self, result: Result, outlet: Outlet) -> None:
         """Answer the request that waits with *result*, and go on without it, with *outlet*.
 
-        Whoever parts a handler from its request is the one who waits for it from then on.
+        Only where it `may_part`: other requests know no such answer. Whoever parts a handler from
+        its request is the one who waits for it from then on.
         """
         self.call.outlet = outlet
         self._parting = result
@@ -232,7 +234,7 @@ class Parking:
 
         A legacy client is asked on the call's stream, and a client that nothing can be asked of
         not at all: there the handler runs as any other does, unless it may want to be *apart* from
-        its request for another reason.
+        its request for another reason: to `part` from it.
         """
         params: Any = call.params
         state: str | None = params.request_state
@@ -244,14 +246,15 @@ class Parking:
         ours = state is None or state.startswith(TICKET)
         if not ours and not signature.may_return(InputRequired):
             raise unusable(call, "it is not of our making")
-        return await self.hold(call, run)
+        return await self.hold(call, run, apart=apart)
 
-    async def hold(self, call: Call, run: Run) -> Result:
+    async def hold(self, call: Call, run: Run, *, apart: bool = False) -> Result:
         """Answer a modern *call* by running it apart: its result, or what it asks for.
 
         *run* is given the call that the handler is to see. Cancelling it ends the handler.
         """
         held = self._found(call)
+        held.may_part = apart
         if held.task is None:
             held.start(run)
         try:

@@ -119,7 +119,7 @@ class Worker:
         outlet = call.outlet
         if isinstance(outlet, Errand):
             return True
-        if not isinstance(outlet, Held) or not declared(call.envelope.capabilities):
+        if not (isinstance(outlet, Held) and outlet.may_part) or not self.wanted(call):
             return False
         # In its very first step, begun eagerly, nobody has the handler's task yet but itself.
         errand = Errand(self.ledger, call, outlet.task or asyncio.current_task())
