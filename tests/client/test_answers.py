@@ -11,7 +11,7 @@ from tests.joined import Joined
 from interlock import Context, RpcError, Server
 from interlock.client.answers import Answers, read_root, with_defaults
 from interlock.errors import INVALID_PARAMS, METHOD_NOT_FOUND, ConfigError
-from interlock.wire.content import Image, Text
+from interlock.wire.content import Image, Text, ToolUse
 from interlock.wire.inputs import (
     CreateMessageParams,
     CreateMessageResult,
@@ -21,6 +21,7 @@ from interlock.wire.inputs import (
 )
 from interlock.wire.jsonrpc import encode
 from interlock.wire.meta import ClientCapabilities
+from interlock.wire.tools import Tool
 
 
 async def never(params: Any) -> Any:
@@ -238,3 +239,27 @@ async def test_what_a_model_said_is_one_block_for_servers_that_take_no_more(
         async with joined(server, revision, on_sample=on_sample) as client:
             assert not (await client.call_tool("think")).is_error
     assert got == [older, content]
+
+
+async def test_a_model_may_be_given_tools_where_that_was_said(joined: Joined, era: str):
+    """2025-11-25 § Sampling: tools come only to a client that declared them."""
+    asked: list[CreateMessageParams] = []
+
+    async def sample(params: CreateMessageParams) -> CreateMessageResult:
+        asked.append(params)
+        use = ToolUse(id="1", name="look", input={})
+        return CreateMessageResult(role="assistant", content=use, model="m", stop_reason="toolUse")
+
+    server = Server("s")
+
+    @server.tool
+    async def think(ctx: Context) -> str:
+        look = Tool(name="look", input_schema={"type": "object"})
+        return str((await ctx.sample("Well?", max_tokens=9, tools=[look])).stop_reason)
+
+    async with joined(server, era, on_sample=sample, sample_tools=True) as client:
+        assert (await client.call_tool("think")).text == "toolUse"
+    assert [tool["name"] for tool in asked[0].tools or ()] == ["look"]
+    async with joined(server, era, on_sample=sample) as client:
+        with pytest.raises(RpcError, match="sampling"):
+            await client.call_tool("think")

@@ -50,6 +50,8 @@ class Answers(Struct, frozen=True):
     sample: OnSample | None = None
     roots: Sequence[Root] | None = None
     elicit_url: OnElicitUrl | None = None
+    sample_tools: bool = False
+    """Whether *sample* lets its model use the tools that come with a request."""
 
     @property
     def capabilities(self) -> ClientCapabilities:
@@ -61,7 +63,7 @@ class Answers(Struct, frozen=True):
             elicitation["url"] = {}
         return ClientCapabilities(
             elicitation=elicitation or None,
-            sampling={} if self.sample is not None else None,
+            sampling=None if self.sample is None else {"tools": {}} if self.sample_tools else {},
             roots={} if self.roots is not None else None,
         )
 

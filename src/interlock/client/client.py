@@ -146,12 +146,15 @@ class Client:
     without progress (None: for ever), *connect_timeout* how long starting and greeting may take.
 
     *on_elicit*, *on_elicit_url*, *on_sample* and *roots* (paths or file URIs) are what a server may
-    ask in the middle of a call, in whichever era; what is not given is not declared. *desk* answers instead of them. *on_log* hears what the server logs, from *log_level* on ("info" for
-    a modern server, its own choice for a legacy one); *on_change* that a list changed, *on_update*
-    that a resource did which was subscribed to, *on_visited* that what a person was sent to visit
-    is done there: the `elicitation_id` of a 2025-11-25 server's request. *on_stderr* gets the lines that a started program
-    writes there, *on_noise* what it sends that is no message. These are plain functions, called in
-    the event loop: they must return quickly, and what they raise is only logged.
+    ask in the middle of a call, in whichever era; what is not given is not declared. *sample_tools*
+    says that *on_sample* lets its model use the tools that come with a request. *desk* answers
+    instead of them. *on_log* hears what the server logs, from *log_level* on ("info" for a modern
+    server, its own choice for a legacy one); *on_change* that a list changed, *on_update* that a
+    resource did which was subscribed to, *on_visited* that what a person was sent to visit is done
+    there: the `elicitation_id` of a 2025-11-25 server's request. *on_stderr* gets the lines that a
+    started program writes there, *on_noise* what it sends that is no message. These are plain
+    functions, called in the event loop: they must return quickly, and what they raise is only
+    logged.
 
     *name* and *version* are who we say we are, *label* what our errors call the server. *warden*
     ends the program if this one is killed. With *cache* lists, reads and discovery are kept for as
@@ -172,6 +175,7 @@ class Client:
         on_sample: OnSample | None = None,
         roots: Sequence[str | Path | Root] | None = None,
         on_elicit_url: OnElicitUrl | None = None,
+        sample_tools: bool = False,
         desk: Desk | None = None,
         on_log: OnLog | None = None,
         log_level: LogLevel | None = None,
@@ -198,6 +202,7 @@ class Client:
             on_sample,
             [read_root(root) for root in roots] if roots is not None else None,
             on_elicit_url,
+            sample_tools,
         )
         capabilities = desk.capabilities if desk is not None else answers.capabilities
         if desk is None:
