@@ -137,6 +137,7 @@ def listened_to(request: pytest.FixtureRequest) -> Generator[None]:
     taps.install()
     yield
     taps.remove()
+    OURS.clear()  # A port that one test's program had may be another test's peer's next.
     said, listener.violations[:] = list(listener.violations), []
     excused = any(request.node.nodeid.startswith(name) for name in EXCUSED)
     if said and not excused:
