@@ -10,12 +10,16 @@
     ├─ RpcError                a JSON-RPC error, as a handler raises it and as a peer sent it
     │  ├─ ResourceNotFound     no such resource; the code depends on the revision
     │  ├─ MissingCapability    the client did not declare what the request needs
+    │  ├─ InsufficientScope    the caller's token does not allow what it asks for
     │  └─ HttpRpcError         one that came with an HTTP error status
     └─ PeerError               theirs: the other side failed, and the connection may be gone
        ├─ ConnectFailed        nothing that speaks MCP could be reached
        ├─ ConnectionLost       it was reached, and then went away
        │  └─ ServerExited      it was a child process; carries its exit code and last stderr
        ├─ HttpError            it answered with an HTTP error and no JSON-RPC one
+       ├─ AuthorizationFailed  who we are was not taken, or who would vouch for it cannot be trusted
+       │  └─ LoginNeeded       only a person can go on, by logging in
+       ├─ UnsafeUrl            it named an address that is not gone to
        ├─ InvalidMessage       it sent something that is not MCP
        ├─ Unverified           it sent something else than it had announced
        ├─ TaskCancelled        it, or somebody else, ended a task of ours
@@ -28,7 +32,7 @@ No exception of this package is ever wrapped in an `ExceptionGroup`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 PARSE_ERROR = -32700
@@ -114,6 +118,23 @@ class MissingCapability(RpcError):
         )
 
 
+class InsufficientScope(RpcError):
+    """The caller's access token does not allow this; *scopes* are all that it would have to.
+
+    Over HTTP it goes out as 403 with a challenge, so that the caller can ask for more (2026-07-28 §
+    Authorization, Scope Challenge Handling).
+    """
+
+    def __init__(self, scopes: Iterable[str], message: str | None = None) -> None:
+        self.scopes = tuple(sorted(scopes))
+        named = " ".join(self.scopes)
+        super().__init__(
+            INVALID_REQUEST,
+            message or f"The access token does not allow this; it would need: {named}",
+            {"error": "insufficient_scope", "scope": named},
+        )
+
+
 class HttpRpcError(RpcError):
     """A JSON-RPC error that came with an HTTP error; *status* says which."""
 
@@ -166,6 +187,33 @@ class HttpError(PeerError):
     def __init__(self, url: str, status: int, reason: str = "") -> None:
         self.status = status
         super().__init__(f"{url} answered with HTTP {status}{': ' + reason if reason else ''}")
+
+
+class AuthorizationFailed(PeerError):
+    """A server did not take who we are, or an authorization server could not vouch for us.
+
+    *error* is OAuth's word for it ("invalid_grant") where there was one. The text quotes no token,
+    code or secret.
+    """
+
+    def __init__(self, message: str, error: str | None = None) -> None:
+        self.error = error
+        super().__init__(message)
+
+
+class LoginNeeded(AuthorizationFailed):
+    """A server wants to know which person calls, and only that person can say so: by logging in.
+
+    *url* is the server's. The text says how to log in.
+    """
+
+    def __init__(self, url: str, message: str | None = None) -> None:
+        self.url = url
+        super().__init__(message or f"{url} needs a login")
+
+
+class UnsafeUrl(PeerError):
+    """A peer named an address that is not gone to: not https, or not a public one."""
 
 
 class InvalidMessage(PeerError):

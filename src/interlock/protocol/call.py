@@ -16,12 +16,33 @@ from interlock.wire.meta import Id, Implementation, Params, Result, members
 from interlock.wire.methods import Method
 
 
-class Principal(Struct, frozen=True):
-    """Who asks, as authentication established it. The default is whoever runs this process."""
+class Principal(Struct, frozen=True, eq=False):
+    """Who asks, as authentication established it. The default is whoever runs this process.
+
+    *scopes* are what the access token of this request allows, None for anything; *expires_at* is
+    when it ends, in Unix time. Neither says who it is: a principal with another token is the same.
+    """
 
     subject: str = ""
     issuer: str = ""
     client_id: str = ""
+    scopes: frozenset[str] | None = None
+    expires_at: float | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Principal)
+            and self.subject == other.subject
+            and self.issuer == other.issuer
+            and self.client_id == other.client_id
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.subject, self.issuer, self.client_id))
+
+    def lacks(self, scopes: frozenset[str]) -> bool:
+        """Whether its token allows less than all of *scopes*."""
+        return self.scopes is not None and not scopes <= self.scopes
 
 
 LOCAL: Final = Principal()

@@ -68,6 +68,16 @@ class Engine(Protocol):
     async def close(self) -> None: ...
 
 
+class Authorization(Protocol):
+    """Proves to servers who we are: an engine put around another, which does as it is told."""
+
+    def around(self, engine: Engine, url: str) -> Engine:
+        """An engine that sends what it is given to the server at *url* with *engine*, and with
+        proof; closing it closes *engine*.
+        """
+        ...
+
+
 _FAREWELLS: Final = (1000, 1001, 1005)
 """Codes with which a WebSocket ends as it should: done, going away, and nothing said."""
 

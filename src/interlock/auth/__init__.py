@@ -1,0 +1,1 @@
+"""Who is calling, and proving who we are."""
