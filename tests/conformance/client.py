@@ -12,10 +12,21 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from interlock import Client, RpcError
+from interlock.auth.credentials import Credentials
+from interlock.auth.oauth import (
+    Authorizing,
+    ClientCredentials,
+    EnterpriseManaged,
+    OAuth,
+    WorkloadIdentity,
+)
+from interlock.auth.steps import Visit, Visited
 from interlock.client.skills import Skills
 from interlock.errors import PeerError, Unverified
+from interlock.transport.http.engine import AiohttpEngine, Request
 from interlock.wire.completion import PromptReference
 from interlock.wire.content import Text
 from interlock.wire.inputs import (
@@ -28,6 +39,8 @@ from interlock.wire.inputs import (
 URL = sys.argv[-1]
 SCENARIO = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
 REVISION = os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION", "2026-07-28")
+DOCUMENT = "https://conformance-test.local/client-metadata.json"
+"""Who the suite expects a client to be where documents are known."""
 CONTEXT: dict[str, Any] = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
 
 
@@ -143,9 +156,75 @@ async def act_on_skills() -> None:
                 print(f"left alone: {error}", file=sys.stderr)
 
 
+class Headless:
+    """A person without a browser to look at, who agrees to everything at once."""
+
+    redirect_uri = "http://localhost:3000/callback"
+
+    async def __aenter__(self) -> Headless:
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        pass
+
+    async def __call__(self, visit: Visit) -> Visited:
+        engine = AiohttpEngine()
+        try:
+            response = await engine.send(Request("GET", visit.url, {}))
+            sent_to = response.headers["location"]
+            response.close()
+        finally:
+            await engine.close()
+        assert sent_to.startswith(self.redirect_uri), sent_to
+        query = parse_qs(urlsplit(sent_to).query, keep_blank_values=True)
+        return Visited({name: tuple(values) for name, values in query.items()})
+
+
+def person() -> OAuth:
+    return OAuth(
+        Credentials.in_memory(),
+        visitors=lambda port: Headless(),
+        document=DOCUMENT,
+        client_id=CONTEXT.get("client_id"),
+        client_secret=CONTEXT.get("client_secret"),
+        name="interlock-conformance",
+    )
+
+
+def program() -> ClientCredentials:
+    return ClientCredentials(
+        CONTEXT["client_id"],
+        CONTEXT.get("client_secret"),
+        private_key=CONTEXT.get("private_key_pem"),
+        algorithm=CONTEXT.get("signing_algorithm", "ES256"),
+    )
+
+
+def employee() -> EnterpriseManaged:
+    return EnterpriseManaged(
+        CONTEXT["client_id"],
+        CONTEXT["client_secret"],
+        id_token=CONTEXT["idp_id_token"],
+        token_endpoint=CONTEXT["idp_token_endpoint"],
+        provider_client_id=CONTEXT["idp_client_id"],
+    )
+
+
+def workload() -> WorkloadIdentity:
+    return WorkloadIdentity(CONTEXT["valid_jwt"], client_id=CONTEXT["client_id"])
+
+
+WAYS: dict[str, Callable[[], Authorizing]] = {
+    "auth/client-credentials-basic": program,
+    "auth/client-credentials-jwt": program,
+    "auth/enterprise-managed-authorization": employee,
+    "auth/wif-jwt-bearer": workload,
+}
+
+
 async def call_first_tool() -> None:
     """What the scenarios about authorization want, once they let a client in."""
-    async with connected() as client:
+    async with connected(auth=WAYS.get(SCENARIO, person)()) as client:
         tools = await client.list_tools()
         await client.call_tool(tools[0].name, {})
 

@@ -38,7 +38,7 @@ from interlock.client.reading import (
     read_tool_result,
 )
 from interlock.client.subscriptions import Subscription
-from interlock.client.target import Command, Target, Url, read_target
+from interlock.client.target import Command, Target, Url, authorized, read_target
 from interlock.client.tasks import Task, created, support_of
 from interlock.errors import (
     LEGACY_RESOURCE_NOT_FOUND,
@@ -54,6 +54,7 @@ from interlock.errors import (
 from interlock.protocol.call import Call
 from interlock.protocol.rounds import rounds
 from interlock.protocol.session import Envelope
+from interlock.transport.http.engine import Authorization
 from interlock.transport.link import Guardian, Link
 from interlock.version import VERSION
 from interlock.wire.completion import (
@@ -159,7 +160,8 @@ class Client:
     *name* and *version* are who we say we are, *label* what our errors call the server. *warden*
     ends the program if this one is killed. With *cache* lists, reads and discovery are kept for as
     long as a modern server says they may be; give the same `Cache` to several clients of a URL, and
-    they share what it calls public.
+    they share what it calls public. *auth* proves to a server at a URL who we are: an `OAuth` has a
+    person log in, and programs have ways of their own (`interlock.auth.oauth`).
     """
 
     def __init__(
@@ -187,8 +189,11 @@ class Client:
         label: str | None = None,
         warden: Guardian | None = None,
         cache: Cache | bool = True,
+        auth: Authorization | None = None,
     ) -> None:
         self.target = read_target(target)
+        if auth is not None:
+            self.target = authorized(self.target, auth)
         self._patience = timeout
         self._on_log = _plain(on_log, "on_log")
         self._on_change = _plain(on_change, "on_change")
@@ -207,7 +212,9 @@ class Client:
         capabilities = desk.capabilities if desk is not None else answers.capabilities
         if desk is None:
             # Whoever calls tools through this client never sees that one became a task.
-            capabilities = msgspec.structs.replace(capabilities, extensions={EXTENSION: {}})
+            ways = dict.fromkeys(auth.extensions if auth is not None else ())
+            extensions: dict[str, Any] = {EXTENSION: {}, **{way: {} for way in ways}}
+            capabilities = msgspec.structs.replace(capabilities, extensions=extensions)
             desk = AnswerDesk(info, answers)
         modern, legacy = wished(revision)
         self._wish = Wish(
@@ -221,6 +228,7 @@ class Client:
             on_notice=self._notice,
             on_stderr=_plain(on_stderr, "on_stderr"),
             on_noise=_plain(on_noise, "on_noise"),
+            on_person=self._met,
             warden=warden,
             listening=on_change is not None or on_log is not None,
         )
@@ -651,6 +659,11 @@ class Client:
             kept = [uri for uri in uris if uri not in refused] or None
             await subscription.want(msgspec.structs.replace(lists, resource_subscriptions=kept))
             raise PeerError(f"{self._wish.name} does not tell of {', '.join(refused)}")
+
+    def _met(self, waiting: bool) -> None:
+        """A person logs in, or has: what is kept was for who we were before."""
+        if not waiting and self._kept is not None:
+            self._kept.clear()
 
     def _notice(self, method: str, params: Raw) -> None:
         if self._kept is not None:

@@ -8,10 +8,13 @@ it; anything a legacy server does instead (an error of whatever code, silence, e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 from interlock.client.greeting import Wish
 from interlock.client.over_channel import over_channel
@@ -32,9 +35,9 @@ async def open_link(target: Url | Command | Service | Opener, wish: Wish) -> Lin
     Raises `ConnectFailed` or a subclass of `PeerError` that says why, leaving nothing running.
     """
     try:
-        async with asyncio.timeout(wish.timeout):
+        async with asyncio.timeout(wish.timeout) as clock:
             if isinstance(target, Url):
-                return await _over_url(target, wish)
+                return await _over_url(target, _with_time_for_people(wish, clock))
             if isinstance(target, Command):
                 return await over_channel(lambda: _start(target, wish), wish)
             if isinstance(target, Callable):
@@ -45,6 +48,19 @@ async def open_link(target: Url | Command | Service | Opener, wish: Wish) -> Lin
             f"{wish.name} was not ready within {wish.timeout:g} s; give it longer if it installs "
             "something when it first starts"
         ) from None
+
+
+def _with_time_for_people(wish: Wish, clock: asyncio.Timeout) -> Wish:
+    """*wish*, whose time does not run while a person logs in, and begins anew afterwards."""
+    loop = asyncio.get_running_loop()
+
+    def on_person(waiting: bool) -> None:
+        with contextlib.suppress(RuntimeError):  # It has run out, or connecting is over.
+            clock.reschedule(None if waiting else loop.time() + wish.timeout)
+        if wish.on_person is not None:
+            wish.on_person(waiting)
+
+    return msgspec.structs.replace(wish, on_person=on_person)
 
 
 async def _over_url(target: Url, wish: Wish) -> Link:

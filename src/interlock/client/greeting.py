@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -30,6 +30,8 @@ PROBE_SECONDS: Final = 3.0
 """Patience with a first question: a modern server that starts slowly must not be taken for a
 legacy one, and a legacy one that ignores the question must not be waited for too long."""
 
+OnPerson: TypeAlias = Callable[[bool], None]
+
 _discovered: Final = msgspec.json.Decoder(DiscoverResult)
 _initialized: Final = msgspec.json.Decoder(InitializeResult)
 
@@ -41,6 +43,7 @@ class Wish(Struct, frozen=True):
     notifications that belong to no call, *on_stderr* what a started program writes there,
     *on_noise* what a peer sends that is no message. *timeout* is for all of connecting, *probe*
     for how long silence after `server/discover` may last before `initialize` is sent as well.
+    *on_person* hears when a person is waited for, and when that is over.
     With *listening* somebody waits for notifications, whether or not calls are made.
     """
 
@@ -55,6 +58,7 @@ class Wish(Struct, frozen=True):
     on_notice: Callable[[str, Raw], None] | None = None
     on_stderr: Callable[[str], None] | None = None
     on_noise: Callable[[str], None] | None = None
+    on_person: OnPerson | None = None
     warden: Guardian | None = None
     listening: bool = False
 

@@ -12,6 +12,7 @@ import msgspec
 
 from interlock.client.greeting import (
     Elsewhere,
+    OnPerson,
     Wish,
     discovery,
     hello,
@@ -37,7 +38,7 @@ from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.outgoing import Outgoing
 from interlock.protocol.session import Envelope, Session
 from interlock.transport.http.client import HttpLink
-from interlock.transport.http.engine import AiohttpEngine
+from interlock.transport.http.engine import AiohttpEngine, Engine
 from interlock.transport.http.sse2024_client import open_sse
 from interlock.transport.link import Link
 from interlock.wire.jsonrpc import UNREADABLE
@@ -98,19 +99,34 @@ async def over_sse(target: Url, wish: Wish) -> Link:
             "revision='auto' speaks what it does carry"
         )
     return await over_channel(
-        lambda: open_sse(target.url, AiohttpEngine(), target.headers),
+        lambda: open_sse(target.url, _engine(target, wish.on_person), target.headers),
         msgspec.structs.replace(wish, modern=None),
     )
 
 
+def _engine(target: Url, on_person: OnPerson | None) -> Engine:
+    engine = AiohttpEngine()
+    if target.authorization is None:
+        return engine
+    return target.authorization.around(engine, target.url, on_person)
+
+
 def _link_to(target: Url, wish: Wish) -> _Link:
-    return _Link(
+    link: _Link
+
+    def on_person(waiting: bool) -> None:
+        link.wait_for_person(waiting)
+        if wish.on_person is not None:
+            wish.on_person(waiting)
+
+    link = _Link(
         target.url,
-        AiohttpEngine(),
+        _engine(target, on_person),
         Dispatch(wish.desk),
         headers=target.headers,
         on_notice=wish.on_notice,
     )
+    return link
 
 
 async def _greet(link: _Link, wish: Wish, revision: Revision) -> None:

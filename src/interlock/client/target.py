@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Struct, field
 
 from interlock.errors import ConfigError
 from interlock.protocol.call import Service
 from interlock.transport.channel import Channel
+from interlock.transport.http.engine import Authorization
 
 WEBSOCKET: Final = ("ws", "wss")
 
@@ -23,12 +25,13 @@ class Url(Struct, frozen=True):
 
     With `http(s)://` what the server speaks is found out: Streamable HTTP, or else the HTTP+SSE of
     2024, which *transport* "sse" takes for granted. `ws(s)://` is a WebSocket, outside the
-    specification.
+    specification. *authorization* proves who we are, where headers alone do not.
     """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     transport: Literal["http", "sse"] = "http"
+    authorization: Authorization | None = None
 
     def __repr__(self) -> str:
         # Headers carry credentials.
@@ -84,6 +87,19 @@ def read_target(target: Target) -> Url | Command | Service | Opener:
     raise ConfigError(
         f"{type(target).__name__} is no target: give a URL, a command as a list, or a Server"
     )
+
+
+def authorized(target: Url | Command | Service | Opener, authorization: Authorization) -> Url:
+    """*target* with a proof of who we are, which only servers at HTTP URLs can be shown."""
+    if not isinstance(target, Url) or urlsplit(target.url).scheme in WEBSOCKET:
+        raise ConfigError(
+            "auth= is for a server at an http(s) URL; others are told in their own way"
+        )
+    if any(name.lower() == "authorization" for name in target.headers):
+        raise ConfigError(
+            f"{target.url} has an Authorization header already; auth= would replace it"
+        )
+    return msgspec.structs.replace(target, authorization=authorization)
 
 
 def _url(text: str) -> Url:

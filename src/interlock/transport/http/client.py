@@ -105,6 +105,8 @@ class HttpLink:
         }
         self._last_id = 0
         self._calls = 0
+        self._away = 0
+        self._renewals: set[Callable[[], None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._standing: asyncio.Task[None] | None = None
@@ -190,6 +192,12 @@ class HttpLink:
         finally:
             response.close()
 
+    def wait_for_person(self, waiting: bool) -> None:
+        """Somebody logs in before calls go on, or has: until then no patience runs out."""
+        self._away += 1 if waiting else -1
+        for renew in list(self._renewals):
+            renew()
+
     async def wait_lost(self) -> Exception | None:
         return await asyncio.shield(self._lost)
 
@@ -259,13 +267,13 @@ class HttpLink:
     async def _in_time(self, question: Question, post: Request, call: Call) -> Message:
         """The answer, unless patience without progress or the deadline runs out first.
 
-        Patience does not run while the server waits for an answer of ours.
+        Patience does not run while the server waits for an answer of ours, nor while a person logs in.
         """
         loop = asyncio.get_running_loop()
         patience, deadline = call.patience, call.deadline
 
         def end() -> float | None:
-            if patience is None or question.asked:
+            if patience is None or question.asked or self._away:
                 return deadline
             later = loop.time() + patience
             return later if deadline is None else min(later, deadline)
@@ -278,10 +286,12 @@ class HttpLink:
                         clock.reschedule(end())
 
                 question.renew = renew
+                self._renewals.add(renew)
                 try:
                     return await self._round_trip(question, post)
                 finally:
                     question.renew = None
+                    self._renewals.discard(renew)
         except TimeoutError:
             self._give_up(question, "timed out")
             late = deadline is not None and loop.time() >= deadline

@@ -1,0 +1,352 @@
+"""The pass to one server: kept, renewed before it ends, and obtained anew where it is refused.
+
+However many requests are refused at once, one of them sees to it and the others wait; processes
+that share credentials take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from interlock.auth import dpop
+from interlock.auth.authorized import Pass, Refused
+from interlock.auth.browser import Fetching, VisitFunction, drive
+from interlock.auth.credentials import Credentials, Grant
+from interlock.auth.discovery import Authority
+from interlock.auth.flow import refresh
+from interlock.auth.jwt import SigningKey
+from interlock.auth.metadata import Registered
+from interlock.auth.registering import Standing
+from interlock.auth.requesting import Counter, Tokens
+from interlock.auth.steps import Conversation, Visit, Visited
+from interlock.errors import AuthorizationFailed, LoginNeeded
+from interlock.transport.http.fetching import Fetcher
+
+log: Final = logging.getLogger("interlock.auth")
+
+EARLY: Final = 30.0
+"""Seconds before its end at which a token is renewed, so that none ends on its way."""
+_GONE: Final = ("invalid_grant", "invalid_client", "unauthorized_client")
+"""What is said of a refresh token that will never be good again."""
+
+T = TypeVar("T")
+
+OnPerson = Callable[[bool], None]
+"""Hears that a person is waited for, and that this is over: their time is not the server's."""
+
+
+class Holding:
+    """What is common to all who hold a pass: one for each server and each way to get one.
+
+    *allowed* are hosts and networks that may be gone to though they are not public. Subclasses say
+    where a grant is kept and how one is obtained.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        allowed: Sequence[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.url = url
+        self._allowed = allowed
+        self._clock = clock
+        self._grant: Grant | None = None
+        self._asked: tuple[str, ...] = ()
+        self._denied: set[frozenset[str]] = set()
+        self._nonces: dict[str, str] = {}
+        self._lock = asyncio.Lock()
+        self._obtaining: asyncio.Task[Grant] | None = None
+        self.listeners: list[OnPerson] = []
+
+    # What an engine asks.
+
+    async def current(self) -> Pass | None:
+        grant = self._grant or await self._look_up()
+        if grant is None:
+            return None
+        if grant.expires_at is not None and grant.expires_at - EARLY <= self._clock():
+            grant = await self._renewed_in_time(grant)
+        return _pass(grant) if grant is not None else None
+
+    async def answer(self, used: Pass | None, refused: Refused) -> Pass | None:
+        async with self._lock:
+            grant = await self._look_up()
+            if grant is not None and (used is None or grant.access_token != used.token):
+                return _pass(grant)  # Somebody else saw to it meanwhile.
+            if refused.status == 401:
+                found = None
+                if grant is not None and refused.tries == 0:
+                    found = await self._refreshed(grant)
+                return _pass(found or await self._obtained(refused))
+            if not refused.says("insufficient_scope"):
+                return None
+            missing = frozenset(refused.scopes)
+            if not missing - set(self._asked) or missing in self._denied:
+                # It was asked for already, and not given: asking again and again helps nobody.
+                return None
+            try:
+                return _pass(await self._obtained(refused))
+            except AuthorizationFailed as error:
+                if error.error == "access_denied":
+                    self._denied.add(missing)
+                raise
+
+    # Where a grant is kept. In memory, unless a subclass knows better.
+
+    async def _look_up(self) -> Grant | None:
+        return self._grant
+
+    async def _keep(self, grant: Grant) -> None:
+        self._grant = grant
+        self._asked = grant.asked
+
+    async def _forget(self, grant: Grant) -> None:
+        self._grant = None
+
+    async def _refreshed(self, grant: Grant) -> Grant | None:
+        """*grant* renewed; None if that cannot be."""
+        return None
+
+    async def _obtain(self, refused: Refused) -> Grant:
+        """A grant from the beginning."""
+        raise NotImplementedError
+
+    # The rest.
+
+    async def _renewed_in_time(self, grant: Grant) -> Grant | None:
+        async with self._lock:
+            latest = await self._look_up()
+            if latest is None or latest.access_token != grant.access_token:
+                return latest
+            over = latest.expires_at is not None and latest.expires_at <= self._clock()
+            try:
+                found = await self._refreshed(latest)
+            except AuthorizationFailed as error:
+                if over:
+                    raise
+                log.warning("%s: the access token is not renewed yet: %s", self.url, error)
+                return latest
+            if found is None:
+                # Without a token the server says what it wants; with one that ended, that it ended.
+                return None if over else self._grant
+            return found
+
+    async def _obtained(self, refused: Refused) -> Grant:
+        # In a task of its own: whoever waits for a person may be cancelled, and the person goes on.
+        if self._obtaining is None:
+            task = asyncio.create_task(self._obtain(refused), name=f"interlock login {self.url}")
+            task.add_done_callback(self._ended)
+            self._obtaining = task
+        return await asyncio.shield(self._obtaining)
+
+    def _ended(self, task: asyncio.Task[Grant]) -> None:
+        self._obtaining = None
+        if not task.cancelled():
+            task.exception()  # Whoever waited has heard it.
+
+    async def close(self) -> None:
+        """End a login that is under way."""
+        task = self._obtaining
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def counter(
+        self,
+        authority: Authority,
+        standing: Standing,
+        key: SigningKey | None,
+        proof: SigningKey | None,
+    ) -> Counter:
+        endpoint = authority.server.token_endpoint
+        if endpoint is None:
+            raise AuthorizationFailed(f"{authority.issuer} publishes no token endpoint")
+        return Counter(
+            authority.issuer,
+            endpoint,
+            standing.client,
+            standing.method,
+            clock=self._clock,
+            key=key,
+            proof=proof,
+            nonces=self._nonces,
+        )
+
+    async def converse(
+        self,
+        conversation: Conversation[T],
+        visit: VisitFunction | None = None,
+        *,
+        near: str | None = None,
+    ) -> T:
+        """What *conversation* comes to, its requests sent with care: to public addresses, and to
+        that of *near*, by default this server's, which somebody here wrote down.
+        """
+        fetcher: Fetching = Fetcher(near=near or self.url, allowed=self._allowed)
+        try:
+            return await drive(conversation, fetcher, self._attended(visit or self._nobody))
+        finally:
+            await fetcher.close()
+
+    def granted(
+        self,
+        authority: Authority,
+        standing: Standing,
+        tokens: Tokens,
+        scopes: tuple[str, ...],
+        proof: SigningKey | None,
+        grant_type: str,
+    ) -> Grant:
+        return Grant(
+            issuer=authority.issuer,
+            resource=authority.resource,
+            client=standing.client,
+            token_endpoint=authority.server.token_endpoint or "",
+            revocation_endpoint=authority.server.revocation_endpoint,
+            auth_method=standing.method,
+            access_token=tokens.access_token,
+            token_type=tokens.token_type,
+            expires_at=tokens.expires_at,
+            refresh_token=tokens.refresh_token,
+            scopes=tokens.scopes if tokens.scopes is not None else scopes,
+            asked=scopes,
+            dpop=proof.to_jwk() if proof is not None else None,
+            dpop_algorithm=proof.algorithm if proof is not None else None,
+            grant_type=grant_type,
+            obtained_at=self._clock(),
+        )
+
+    def _attended(self, visit: VisitFunction) -> VisitFunction:
+        async def attend(step: Visit) -> Visited:
+            self._tell(True)
+            try:
+                return await visit(step)
+            finally:
+                self._tell(False)
+
+        return attend
+
+    def _tell(self, waiting: bool) -> None:
+        for listener in list(self.listeners):
+            listener(waiting)
+
+    async def _nobody(self, step: Visit) -> Visited:
+        raise LoginNeeded(self.url)
+
+
+class KeptHolding(Holding):
+    """A pass whose grant is kept in *credentials*, for *principal*, and renewed from there."""
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Credentials,
+        principal: str,
+        *,
+        key: SigningKey | None = None,
+        allowed: Sequence[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(url, allowed=allowed, clock=clock)
+        self._credentials = credentials
+        self._principal = principal
+        self._key = key
+
+    async def _look_up(self) -> Grant | None:
+        grant = await self._credentials.find(self.url, self._principal)
+        self._grant = grant
+        if grant is not None:
+            self._asked = grant.asked
+        return grant
+
+    async def _keep(self, grant: Grant) -> None:
+        await self._credentials.keep(self.url, self._principal, grant)
+        await super()._keep(grant)
+
+    async def _forget(self, grant: Grant) -> None:
+        await self._credentials.drop(self.url, self._principal)
+        await super()._forget(grant)
+
+    async def _refreshed(self, grant: Grant) -> Grant | None:
+        if grant.refresh_token is None:
+            return None
+        async with self._credentials.turn(self.url, self._principal):
+            latest = await self._look_up()
+            if latest is None or latest.access_token != grant.access_token:
+                return latest  # Another process had its turn first.
+            if latest.refresh_token is None:
+                return None
+            counter = Counter(
+                latest.issuer,
+                latest.token_endpoint,
+                latest.client,
+                latest.auth_method,
+                clock=self._clock,
+                key=self._key,
+                proof=proof_key(latest),
+                nonces=self._nonces,
+            )
+            try:
+                tokens = await self.converse(
+                    refresh(counter, latest.refresh_token, latest.resource)
+                )
+            except AuthorizationFailed as error:
+                if error.error not in _GONE:
+                    raise
+                log.info("%s: the refresh token is not taken any more: %s", self.url, error)
+                await self._forget(latest)
+                if error.error != "invalid_grant":
+                    await self._credentials.forget_registration(latest.issuer)
+                return None
+            fresh = msgspec.structs.replace(
+                latest,
+                access_token=tokens.access_token,
+                token_type=tokens.token_type,
+                expires_at=tokens.expires_at,
+                # One that was not replaced stays good (RFC 6749 § 6).
+                refresh_token=tokens.refresh_token or latest.refresh_token,
+                scopes=tokens.scopes if tokens.scopes is not None else latest.scopes,
+                obtained_at=self._clock(),
+            )
+            await self._keep(fresh)
+            return fresh
+
+
+def proof_key(grant: Grant) -> SigningKey | None:
+    if grant.dpop is None:
+        return None
+    return SigningKey(grant.dpop, grant.dpop_algorithm or "ES256")
+
+
+def fresh_proof(authority: Authority, wanted: bool | None) -> SigningKey | None:
+    """A key to bind tokens to, where both sides know how, or where it is *wanted*."""
+    offered = authority.server.dpop_signing_alg_values_supported or ()
+    usable = [each for each in dpop.ALGORITHMS if each in offered]
+    if wanted and not usable:
+        raise AuthorizationFailed(
+            f"{authority.issuer} binds no tokens to keys of ours (DPoP), which was asked for"
+        )
+    if wanted is False or not usable or not (wanted or authority.dpop):
+        return None
+    return SigningKey.generate(usable[0])
+
+
+def _pass(grant: Grant) -> Pass:
+    return Pass(grant.access_token, proof_key(grant))
+
+
+def reusable(registered: Registered | None) -> int | None:
+    """The port of the loopback redirect that an earlier registration named, to be used again."""
+    for uri in (registered.redirect_uris or ()) if registered is not None else ():
+        if uri.startswith("http://") and (port := urlsplit(uri).port) is not None:
+            return port
+    return None
