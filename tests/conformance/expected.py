@@ -46,11 +46,11 @@ AUTH_BOTH = {
     "auth/scope-from-www-authenticate": 14,
     "auth/scope-omitted-when-undefined": 14,
     "auth/scope-retry-limit": 11,
-    "auth/scope-step-up": 23,
+    "auth/scope-step-up": 25,
     "auth/token-endpoint-auth-basic": 19,
     "auth/token-endpoint-auth-none": 19,
     "auth/token-endpoint-auth-post": 19,
-    "auth/wif-jwt-bearer": 9,
+    "auth/wif-jwt-bearer": 7,
 }
 
 AUTH_MODERN = {
@@ -153,7 +153,8 @@ SUCCESSES: dict[str, dict[str, int]] = {
         "auth/enterprise-managed-authorization": 9,
         "auth/pre-registration": 13,
         "auth/scope-retry-limit": 10,
-        "auth/scope-step-up": 20,
+        "auth/scope-step-up": 22,
+        "auth/wif-jwt-bearer": 8,
         "elicitation-sep1034-client-defaults": 5,
         "initialize": 1,
         "json-schema-2020-12-preservation": 9,
