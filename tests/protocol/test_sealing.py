@@ -15,6 +15,7 @@ from interlock.protocol.call import Call
 from interlock.protocol.dispatch import admit
 from interlock.protocol.sealing import (
     PREFIX,
+    Cipher,
     Keyring,
     Unsealed,
     binding,
@@ -156,3 +157,34 @@ def test_a_short_secret_is_refused_and_none_is_shown():
 def test_state_that_is_too_long_to_travel_is_refused_at_once():
     with pytest.raises(ValueError, match="too long"):
         Keyring(ONE).seal(bytes(400_000), bound=BOUND, ttl=10)
+
+
+@given(st.binary(max_size=500), st.binary(max_size=20))
+def test_what_is_kept_decrypts_where_it_belongs_and_nowhere_else(data: bytes, other: bytes):
+    cipher = Cipher(ONE)
+    kept = cipher.encrypt(data, bound=BOUND)
+    assert cipher.decrypt(kept, bound=BOUND) == data
+    with pytest.raises(Unsealed):
+        cipher.decrypt(kept, bound=other)
+    with pytest.raises(Unsealed):
+        Cipher(TWO).decrypt(kept, bound=BOUND)
+    with pytest.raises(Unsealed):
+        cipher.decrypt(kept[:-1], bound=BOUND)
+
+
+def test_what_is_too_short_to_have_been_encrypted_is_refused():
+    with pytest.raises(Unsealed):
+        Cipher(ONE).decrypt(b"", bound=BOUND)
+
+
+def test_a_name_depends_on_each_word_its_place_and_the_key():
+    cipher = Cipher(ONE)
+    names = {cipher.name("a", "bc"), cipher.name("ab", "c"), cipher.name("bc", "a")}
+    assert len(names | {Cipher(TWO).name("a", "bc")}) == 4
+    assert cipher.name("a", "bc") == Cipher(ONE).name("a", "bc")
+
+
+def test_a_cipher_shows_no_secret_and_takes_no_short_one():
+    assert repr(Cipher(b"k" * 32)) == "Cipher(…)"
+    with pytest.raises(ConfigError):
+        Cipher(b"k" * 16)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import logging
 import os
 import time
@@ -115,6 +116,40 @@ class Keyring:
 
     def _cipher(self, number: bytes) -> Any:
         return self._ciphers[number]
+
+
+class Cipher:
+    """One key, for what is kept rather than travels: encrypted, bound to where it is kept, and kept
+    under names that say nothing to who lacks the key, not even if they guess.
+
+    *secret* is at least 32 bytes from a random source.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self._aead: Any = AESGCM(digest(b"interlock keeping key", _secret(secret)))
+        self._naming = digest(b"interlock naming key", secret)
+
+    def __repr__(self) -> str:
+        return "Cipher(…)"
+
+    def encrypt(self, data: bytes, *, bound: bytes) -> bytes:
+        """*data* as bytes that only this key decrypts, only with *bound*."""
+        nonce = os.urandom(_NONCE)
+        return nonce + self._aead.encrypt(nonce, data, bound)
+
+    def decrypt(self, whole: bytes, *, bound: bytes) -> bytes:
+        """What was encrypted. Raises `Unsealed`."""
+        try:
+            return self._aead.decrypt(whole[:_NONCE], whole[_NONCE:], bound)
+        except (ValueError, _forged()):
+            raise Unsealed("it was changed, moved, or encrypted with another key") from None
+
+    def name(self, *words: str) -> str:
+        """What stands for *words*, each in its place: always the same, and safe in a file's name."""
+        whole = digest(*(word.encode() for word in words))
+        return hmac.digest(self._naming, whole, "sha256").hex()
 
 
 def _letters(whole: bytes) -> str:
