@@ -26,10 +26,14 @@ _NONCE_LIMIT: Final = 512
 
 
 class Pass(Struct, frozen=True):
-    """What shows a server who we are: a token, and the key it is bound to if it is to one."""
+    """What shows a server who we are: a token, and the key it is bound to if it is to one.
+
+    A *fresh* one was obtained just now, for the request that it is sent with.
+    """
 
     token: str
     key: SigningKey | None = None
+    fresh: bool = False
 
     def __repr__(self) -> str:
         return f"Pass({'DPoP' if self.key is not None else 'Bearer'})"

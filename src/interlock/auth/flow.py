@@ -103,7 +103,8 @@ def log_in(
 
 def redeemable(visited: Visited, state: str, server: AuthorizationServer) -> str:
     """The code that a browser came back with; raises for what did not come of this login."""
-    if not hmac.compare_digest(_one(visited, "state") or "", state):
+    said = (_one(visited, "state") or "").encode()
+    if not hmac.compare_digest(said, state.encode()):
         raise AuthorizationFailed("The browser came back from another login (state); try once more")
     issuer = _one(visited, "iss")
     # Before anything else it says is believed, errors included (2026-07-28 § Mix-Up Protection).
@@ -116,9 +117,9 @@ def redeemable(visited: Visited, state: str, server: AuthorizationServer) -> str
     if (error := _one(visited, "error")) is not None:
         word = shown(error, [state])[:64]
         why = _one(visited, "error_description")
-        said = f": {shown(why, [state])}" if why else ""
+        added = f": {shown(why, [state])}" if why else ""
         text = "The login was refused" if word == "access_denied" else f"The login failed ({word})"
-        raise AuthorizationFailed(f"{text} at {server.issuer}{said}", word)
+        raise AuthorizationFailed(f"{text} at {server.issuer}{added}", word)
     code = _one(visited, "code")
     if not code:
         raise AuthorizationFailed(f"{server.issuer} sent the browser back without a code")
@@ -178,10 +179,9 @@ def id_jag(
             "audience": authority.issuer,
             "resource": authority.resource,
             "scope": " ".join(scopes) or None,
-        }
+        },
+        issued=ID_JAG,
     )
-    if tokens.issued_type != ID_JAG:
-        raise AuthorizationFailed(f"{provider.endpoint} gave no ID-JAG, which was asked for")
     return tokens.access_token
 
 

@@ -83,10 +83,13 @@ class Holding:
             if grant is not None and (used is None or grant.access_token != used.token):
                 return _pass(grant)  # Somebody else saw to it meanwhile.
             if refused.status == 401:
-                found = None
+                if used is not None and used.fresh:
+                    return None  # It takes nothing that its own authorization server gives.
                 if grant is not None and refused.tries == 0:
                     found = await self._refreshed(grant)
-                return _pass(found or await self._obtained(refused))
+                    if found is not None:
+                        return _pass(found)
+                return await self._fresh(refused)
             if not refused.says("insufficient_scope"):
                 return None
             missing = frozenset(refused.scopes)
@@ -94,7 +97,7 @@ class Holding:
                 # It was asked for already, and not given: asking again and again helps nobody.
                 return None
             try:
-                return _pass(await self._obtained(refused))
+                return await self._fresh(refused)
             except AuthorizationFailed as error:
                 if error.error == "access_denied":
                     self._denied.add(missing)
@@ -108,9 +111,6 @@ class Holding:
     async def _keep(self, grant: Grant) -> None:
         self._grant = grant
         self._asked = grant.asked
-
-    async def _forget(self, grant: Grant) -> None:
-        self._grant = None
 
     async def _refreshed(self, grant: Grant) -> Grant | None:
         """*grant* renewed; None if that cannot be."""
@@ -140,6 +140,11 @@ class Holding:
                 return None if over else self._grant
             return found
 
+    async def _fresh(self, refused: Refused) -> Pass:
+        began = self._clock()
+        grant = await self._obtained(refused)
+        return _pass(grant, fresh=grant.obtained_at >= began)
+
     async def _obtained(self, refused: Refused) -> Grant:
         # In a task of its own: whoever waits for a person may be cancelled, and the person goes on.
         if self._obtaining is None:
@@ -153,8 +158,12 @@ class Holding:
         if not task.cancelled():
             task.exception()  # Whoever waited has heard it.
 
+    async def settle(self) -> None:
+        """Wait until nothing is under way that must not be broken off."""
+
     async def close(self) -> None:
         """End a login that is under way."""
+        await self.settle()
         task = self._obtaining
         if task is not None:
             task.cancel()
@@ -260,6 +269,7 @@ class KeptHolding(Holding):
         self._credentials = credentials
         self._principal = principal
         self._key = key
+        self._trades: set[asyncio.Task[Grant | None]] = set()
 
     async def _look_up(self) -> Grant | None:
         grant = await self._credentials.find(self.url, self._principal)
@@ -272,14 +282,26 @@ class KeptHolding(Holding):
         await self._credentials.keep(self.url, self._principal, grant)
         await super()._keep(grant)
 
-    async def _forget(self, grant: Grant) -> None:
-        await self._credentials.drop(self.url, self._principal)
-        await super()._forget(grant)
-
     async def _refreshed(self, grant: Grant) -> Grant | None:
         if grant.refresh_token is None:
             return None
-        async with self._credentials.turn(self.url, self._principal):
+        # In a task of its own: what a refresh token was traded for must be kept, whoever leaves.
+        task = asyncio.create_task(self._trade(grant), name=f"interlock refresh {self.url}")
+        self._trades.add(task)
+        task.add_done_callback(self._traded)
+        return await asyncio.shield(task)
+
+    def _traded(self, task: asyncio.Task[Grant | None]) -> None:
+        self._trades.discard(task)
+        if not task.cancelled():
+            task.exception()  # Whoever waited has heard it.
+
+    async def settle(self) -> None:
+        if self._trades:
+            await asyncio.wait(list(self._trades))
+
+    async def _trade(self, grant: Grant) -> Grant | None:
+        async with self._credentials.turn(grant.issuer, grant.resource, self._principal):
             latest = await self._look_up()
             if latest is None or latest.access_token != grant.access_token:
                 return latest  # Another process had its turn first.
@@ -303,7 +325,8 @@ class KeptHolding(Holding):
                 if error.error not in _GONE:
                     raise
                 log.info("%s: the refresh token is not taken any more: %s", self.url, error)
-                await self._forget(latest)
+                await self._credentials.discard(self._principal, latest)
+                self._grant = None
                 if error.error != "invalid_grant":
                     await self._credentials.forget_registration(latest.issuer)
                 return None
@@ -340,8 +363,8 @@ def fresh_proof(authority: Authority, wanted: bool | None) -> SigningKey | None:
     return SigningKey.generate(usable[0])
 
 
-def _pass(grant: Grant) -> Pass:
-    return Pass(grant.access_token, proof_key(grant))
+def _pass(grant: Grant, *, fresh: bool = False) -> Pass:
+    return Pass(grant.access_token, proof_key(grant), fresh)
 
 
 def reusable(registered: Registered | None) -> int | None:

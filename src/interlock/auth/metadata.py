@@ -241,7 +241,7 @@ def chosen_auth(
         ways.append("private_key_jwt")
     if secret:
         ways.extend(("client_secret_basic", "client_secret_post"))
-    if not ways:
+    if not ways or told == "none":
         return "none"
     for way in ways:
         if told == way:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
@@ -94,8 +94,9 @@ class _Engine(AuthorizedEngine):
         self._on_person = on_person
 
     async def close(self) -> None:
-        if self._on_person in self._holding.listeners:
+        if self._on_person is not None and self._on_person in self._holding.listeners:
             self._holding.listeners.remove(self._on_person)
+        await self._holding.settle()
         await super().close()
 
 
@@ -157,8 +158,9 @@ class OAuth(Authorizing):
         return await holding.log_in()
 
     async def log_out(self, url: str) -> bool:
-        """Forget the login to *url*, here and, as far as it can be told, at its issuer; whether
-        there was one.
+        """Forget the login to *url*, here and at its issuer; whether there was one.
+
+        Raises `AuthorizationFailed` if the issuer could not be told: here it is forgotten then.
         """
         return await self._person(url).log_out()
 
@@ -189,15 +191,16 @@ class _Person(KeptHolding):
     async def log_in(self) -> Grant:
         async with self._lock:
             await self._look_up()
-            return await self._obtained(Refused(401, ()))
+            # As if it was refused before: what was obtained for another server is not what is meant.
+            return await self._obtained(Refused(401, (), 1))
 
     async def log_out(self) -> bool:
-        grant = await self._look_up()
-        if grant is None:
-            return False
-        await self._forget(grant)
-        token = grant.refresh_token or grant.access_token
-        if grant.revocation_endpoint is not None:
+        dropped = await self._credentials.drop(self.url, self._principal)
+        self._grant = None
+        failed: AuthorizationFailed | None = None
+        for grant in dropped:
+            if grant.revocation_endpoint is None:
+                continue
             counter = Counter(
                 grant.issuer,
                 grant.token_endpoint,
@@ -206,14 +209,22 @@ class _Person(KeptHolding):
                 clock=self._clock,
                 key=self._key,
             )
-            await self.converse(counter.revoke(grant.revocation_endpoint, token))
-        return True
+            token = grant.refresh_token or grant.access_token
+            try:
+                await self.converse(counter.revoke(grant.revocation_endpoint, token))
+            except AuthorizationFailed as error:
+                failed = error  # The others are told all the same.
+        if failed is not None:
+            raise failed
+        return bool(dropped)
 
     async def _obtain(self, refused: Refused) -> Grant:
         way = self._way
         if way.visitors is None:
             raise LoginNeeded(self.url)
-        authority = await self.converse(discover(self.url, refused.challenges))
+        authority = await self.converse(discover(self.url, refused.challenges, self._choose))
+        if (held := await self._held(authority, refused)) is not None:
+            return held
         before = await way.credentials.registered(authority.issuer)
         scopes = wanted_scopes(
             authority, challenged=refused.scopes, before=self._asked, told=way.scopes
@@ -245,6 +256,21 @@ class _Person(KeptHolding):
         grant = self.granted(authority, standing, tokens, scopes, proof, CODE)
         await self._keep(grant)
         return grant
+
+    def _choose(self, issuers: Sequence[str]) -> str:
+        """The one where the person has logged in before, if it is still one of them."""
+        grant = self._grant
+        return grant.issuer if grant is not None and grant.issuer in issuers else issuers[0]
+
+    async def _held(self, authority: Authority, refused: Refused) -> Grant | None:
+        """What a login to another server of the same resource came to, if it will do here."""
+        if refused.status != 401 or refused.tries or self._grant is not None:
+            return None
+        held = await self._credentials.held(authority.issuer, authority.resource, self._principal)
+        if held is None or not set(refused.scopes) <= set(held.scopes):
+            return None
+        await self._keep(held)
+        return held
 
 
 class _Program(Authorizing):

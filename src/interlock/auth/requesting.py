@@ -6,7 +6,7 @@ import base64
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
@@ -31,11 +31,10 @@ class Tokens(Struct, frozen=True):
     """
 
     access_token: str
-    token_type: str = "Bearer"
+    token_type: Literal["Bearer", "DPoP"] = "Bearer"
     expires_at: float | None = None
     refresh_token: str | None = None
     scopes: tuple[str, ...] | None = None
-    issued_type: str | None = None
 
     def __repr__(self) -> str:
         return f"Tokens({self.token_type}, expires_at={self.expires_at})"
@@ -69,10 +68,12 @@ class Counter:
         self._nonces = nonces if nonces is not None else {}
         self._clock = clock
 
-    def request(self, form: Mapping[str, str | None]) -> Conversation[Tokens]:
+    def request(
+        self, form: Mapping[str, str | None], *, issued: str | None = None
+    ) -> Conversation[Tokens]:
         """Ask for tokens with *form*, to which the client's own proof is added.
 
-        Raises `AuthorizationFailed` with OAuth's word for why. Nothing is tried twice, except where
+        *issued* is the type of what is asked for where that is no access token (RFC 8693). Raises `AuthorizationFailed` with OAuth's word for why. Nothing is tried twice, except where
         the endpoint wants a nonce first.
         """
         fields = {name: value for name, value in form.items() if value is not None}
@@ -85,7 +86,7 @@ class Counter:
         secrets = [*fields.values(), *([self._client.client_secret or ""] if self._client else ())]
         if answer.status != 200:
             raise refused(self.endpoint, answer, secrets)
-        return self._read(answer)
+        return self._read(answer, issued)
 
     def revoke(self, endpoint: str, token: str) -> Conversation[None]:
         """Have a token forgotten where it came from, and whatever came of it (RFC 7009)."""
@@ -151,16 +152,18 @@ class Counter:
             typ="JWT",
         )
 
-    def _read(self, answer: Answer) -> Tokens:
+    def _read(self, answer: Answer, issued: str | None) -> Tokens:
         fields = _fields(answer.body)
         where = self.endpoint
+        if issued is not None and fields.get("issued_token_type") != issued:
+            raise AuthorizationFailed(f"{where} gave something else than the {issued} asked for")
         token = fields.get("access_token")
         if not _is_token(token):
             raise AuthorizationFailed(f"{where} gave no access token that can be sent")
         kind = str(fields.get("token_type", "")).lower()
-        if kind not in ("bearer", "dpop", "n_a"):
+        if kind not in (("bearer", "dpop") if issued is None else ("n_a", "bearer")):
             raise AuthorizationFailed(f"{where} gave a token of a type that is not known here")
-        if self._proof is not None and kind == "bearer":
+        if self._proof is not None and kind != "dpop":
             raise AuthorizationFailed(
                 f"{where} gave a token that is not bound to our key, though it says that it can"
             )
@@ -178,14 +181,12 @@ class Counter:
         if isinstance(expires_in, int | float) and not isinstance(expires_in, bool):
             seconds = min(max(float(expires_in), 0.0), 10 * 365 * 86400.0)
         scope = fields.get("scope")
-        issued = fields.get("issued_token_type")
         return Tokens(
             cast("str", token),
-            {"dpop": "DPoP", "n_a": "N_A"}.get(kind, "Bearer"),
+            "DPoP" if kind == "dpop" else "Bearer",
             None if seconds is None else self._clock() + seconds,
             cast("str | None", refresh),
             tuple(scope.split()) if isinstance(scope, str) else None,
-            issued if isinstance(issued, str) else None,
         )
 
 
