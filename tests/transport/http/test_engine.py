@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncGenerator
+import socket
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 from tests.peers import soon
 
-from interlock.errors import ConnectFailed, ConnectionLost, InvalidMessage
+from interlock.errors import ConnectFailed, ConnectionLost, InvalidMessage, UnsafeUrl
 from interlock.transport.http.engine import AiohttpEngine, Request
 
 
@@ -37,6 +38,26 @@ async def answering(*script: bytes, hold: bool = False) -> AsyncGenerator[tuple[
     port = server.sockets[0].getsockname()[1]
     async with server:
         yield f"http://127.0.0.1:{port}/mcp", heads
+
+
+@asynccontextmanager
+async def told(
+    *answers: Sequence[str] | Exception,
+) -> AsyncGenerator[tuple[AiohttpEngine, list[str]]]:
+    """An engine that is told where to connect, by one of *answers* each time it asks."""
+    script = list(answers)
+    asked: list[str] = []
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        asked.append(f"{host}:{port}")
+        answer = script.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    engine = AiohttpEngine(resolve=resolve)
+    yield engine, asked
+    await engine.close()
 
 
 @pytest.fixture
@@ -182,3 +203,57 @@ async def test_closing_fails_whoever_still_waits_for_a_response(begun: bool):
         await engine.close()
         with pytest.raises(ConnectionLost):
             await soon(reading)
+
+
+def at(url: str, host: str) -> Request:
+    return Request("GET", url.replace("127.0.0.1", host), {})
+
+
+async def test_what_is_connected_to_is_what_the_resolver_says():
+    async with answering(response(b"1")) as (url, heads), told(["127.0.0.1"]) as (engine, asked):
+        found = await soon(engine.send(at(url, "as.example")))
+        assert await soon(found.read(10)) == b"1"
+        found.close()
+        port = url.split(":")[2].removesuffix("/mcp")
+        assert asked == [f"as.example:{port}"]
+        assert f"Host: as.example:{port}".encode() in heads[0]
+
+
+async def test_the_next_address_is_tried_if_nobody_is_at_the_first():
+    addresses = ["127.0.0.2", "127.0.0.1"]
+    async with answering(response(b"1")) as (url, _), told(addresses) as (engine, asked):
+        found = await soon(engine.send(at(url, "as.example")))
+        assert found.status == 200
+        found.close()
+        assert len(asked) == 1
+
+
+async def test_a_connection_that_is_open_is_not_asked_about_again_and_a_new_one_is():
+    last = response(b"2", "Connection: close")
+    answers = (["127.0.0.1"], ConnectFailed("asked again"))
+    async with answering(response(b"1"), last) as (url, _), told(*answers) as (engine, asked):
+        for body in (b"1", b"2"):
+            found = await soon(engine.send(at(url, "as.example")))
+            assert await soon(found.read(10)) == body
+            found.close()
+        assert len(asked) == 1
+        with pytest.raises(ConnectFailed, match="asked again"):
+            await soon(engine.send(at(url, "as.example")))
+
+
+async def test_a_resolver_that_refuses_is_heard():
+    async with told(UnsafeUrl("not there")) as (engine, _):
+        with pytest.raises(UnsafeUrl, match="not there"):
+            await soon(engine.send(at("http://127.0.0.1/", "as.example")))
+
+
+@pytest.mark.parametrize("answer", [[], socket.gaierror(socket.EAI_NONAME, "nobody has it")])
+async def test_a_host_without_addresses_is_a_failed_connect(answer: Sequence[str] | Exception):
+    async with told(answer) as (engine, _):
+        with pytest.raises(ConnectFailed, match=r"(no address|nobody has it)"):
+            await soon(engine.send(at("http://127.0.0.1/", "as.example")))
+
+
+def test_a_request_shows_nothing_of_what_it_proves():
+    request = Request("POST", "https://as.example/token?hush", {"authorization": "hush"}, b"hush")
+    assert repr(request) == "Request(POST https://as.example/token)"

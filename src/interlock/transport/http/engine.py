@@ -7,8 +7,10 @@ an HTTP request, so the library's are opened here as well.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, Protocol
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from ssl import SSLContext
+from typing import Any, Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -20,6 +22,9 @@ PING_SECONDS: Final = 30.0
 """How often a WebSocket is asked whether it lives; half as long it may take to answer."""
 _PIECE: Final = 256 * 1024
 
+Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+"""The addresses of a host, given with the port that is wanted; raises `OSError` if it has none."""
+
 
 class Request(Struct, frozen=True):
     """An HTTP request; header names are lower case."""
@@ -28,6 +33,10 @@ class Request(Struct, frozen=True):
     url: str
     headers: Mapping[str, str]
     body: bytes | None = None
+
+    def __repr__(self) -> str:
+        # Tokens stand in headers and bodies, and now and then in a query.
+        return f"Request({self.method} {self.url.partition('?')[0]})"
 
 
 class Response(Protocol):
@@ -71,9 +80,17 @@ class Engine(Protocol):
 class Authorization(Protocol):
     """Proves to servers who we are: an engine put around another, which does as it is told."""
 
-    def around(self, engine: Engine, url: str) -> Engine:
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """What the protocol calls its way, for a client to declare; usually nothing."""
+        ...
+
+    def around(
+        self, engine: Engine, url: str, on_person: Callable[[bool], None] | None = None
+    ) -> Engine:
         """An engine that sends what it is given to the server at *url* with *engine*, and with
-        proof; closing it closes *engine*.
+        proof; closing it closes *engine*. *on_person* hears when a person is waited for, and when
+        that is over: their time is not the server's.
         """
         ...
 
@@ -83,9 +100,17 @@ _FAREWELLS: Final = (1000, 1001, 1005)
 
 
 class AiohttpEngine:
-    """The engine of aiohttp: one pool of connections, no cookies, no redirects."""
+    """The engine of aiohttp: one pool of connections, no cookies, no redirects.
 
-    def __init__(self) -> None:
+    With *resolve* each new connection goes to one of the addresses that it says, and no other
+    lookup is made, before it or after; what it raises comes out of `send`, `OSError` as
+    `ConnectFailed`. It is not asked about a host that is written as an address. The certificate
+    must be the name's all the same. *tls* says whose certificates are believed.
+    """
+
+    def __init__(self, *, resolve: Resolve | None = None, tls: SSLContext | None = None) -> None:
+        self._resolve = resolve
+        self._tls = tls
         self._aiohttp: Any = None
         self._session: Any = None
         self._responses: set[_AiohttpResponse] = set()
@@ -163,10 +188,14 @@ class AiohttpEngine:
 
         trace = aiohttp.TraceConfig()
         trace.on_request_redirect.append(refuse)
+        resolving: dict[str, Any] = {}
+        if self._resolve is not None:
+            # No cache: it would join lookups of one name, and keep them for longer than they hold.
+            resolving = {"resolver": _Resolver(self._resolve), "use_dns_cache": False}
         self._aiohttp = aiohttp
         self._session = aiohttp.ClientSession(
             trace_configs=[trace],
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or True, **resolving),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
             skip_auto_headers=("Accept", "Content-Type"),
@@ -175,6 +204,32 @@ class AiohttpEngine:
             auto_decompress=True,
         )
         return self._session
+
+
+class _Resolver:
+    """A `Resolve` in the shape that aiohttp asks."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[dict[str, Any]]:
+        addresses = await self._resolve(host, port)
+        if not addresses:
+            raise socket.gaierror(socket.EAI_NONAME, f"{host} has no address")
+        return [
+            {
+                "hostname": host,
+                "host": address,
+                "port": port,
+                "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
+                "proto": socket.IPPROTO_TCP,
+                "flags": socket.AI_NUMERICHOST,
+            }
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing of its own is open."""
 
 
 class _AiohttpResponse:
