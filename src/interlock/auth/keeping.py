@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import os
 import stat
@@ -38,6 +37,7 @@ PROBE_SECONDS: Final = 5.0
 PERSON_SECONDS: Final = 30.0
 """How long a keyring may take: it may ask a person to unlock it."""
 _SIZE_LIMIT: Final = 4096
+_PLAINLY: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _PLAIN: Final = ("keyring.backends.fail", "keyring.backends.null", "keyrings.alt")
 """Where backends live that keep nothing, or keep it for everybody to read."""
 
@@ -202,7 +202,13 @@ def _in_keyring(found: InKeyring) -> str:
 def _read(folder: Path) -> InFile | InKeyring | None:
     path = folder / FILE
     try:
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        # Without waiting: what stands there may be no file.
+        file = os.open(path, os.O_RDONLY | _PLAINLY)
+        try:
+            _only_ours(path, os.fstat(file))
+            data = os.read(file, _SIZE_LIMIT)
+        finally:
+            os.close(file)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -210,9 +216,6 @@ def _read(folder: Path) -> InFile | InKeyring | None:
             f"{path} cannot be read: {error.strerror or error}. A file of your own, of mode 0600, "
             "is expected"
         ) from None
-    with os.fdopen(file, "rb") as opened:
-        _only_ours(path, os.fstat(file))
-        data = opened.read(_SIZE_LIMIT)
     try:
         return _written.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -303,7 +306,7 @@ async def _fetched(found: InKeyring, probe: float, patience: float) -> bytes | N
     text = await _within(patience, fetch)
     try:
         secret = base64.b64decode(text or "", validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
     return secret if len(secret) == KEY_BYTES else None
 
