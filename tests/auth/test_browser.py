@@ -37,6 +37,7 @@ from interlock.errors import (
     UnsafeUrl,
 )
 from interlock.transport.http.engine import Request
+from interlock.transport.http.fetching import Fetcher
 
 CAME = Visited({"code": ("1",)})
 UNSAFE = (
@@ -113,6 +114,41 @@ async def test_an_unsafe_address_ends_the_conversation():
     with pytest.raises(UnsafeUrl, match="private"):
         await drive(conversation, Mailbox(UnsafeUrl("private")), unvisited)
     assert list(conversation) == []
+
+
+async def test_requests_go_out_through_the_guarded_fetcher():
+    heads: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().partition(" HTTP/1.1")[0]
+        await reader.readexactly(6 if head.startswith("POST") else 0)
+        heads.append(head)
+        moved = b"307 Moved\r\nLocation: /there\r\nConnection: close\r\n\r\n"
+        found = b"200 OK\r\nX-One: 1\r\nConnection: close\r\n\r\n{}"
+        writer.write(b"HTTP/1.1 " + (found if head.endswith("there") else moved))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    here = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    fetcher = Fetcher(near=here)
+    try:
+        async with server:
+            steps = Fetch("GET", f"{here}/"), Fetch("POST", f"{here}/", {}, b"code=1")
+            followed, posted = await soon(drive(asking(*steps), fetcher, unvisited))
+            assert isinstance(followed, Answer)
+            assert (followed.status, followed.headers["x-one"], followed.body) == (200, "1", b"{}")
+            assert isinstance(posted, Answer)
+            assert posted.status == 307
+            assert heads == ["GET /", "GET /there", "POST /"]
+        gone = await soon(drive(asking(Fetch("GET", f"{here}/?q=1")), fetcher, unvisited))
+        assert isinstance(gone[0], Answer)
+        assert gone[0].status == 0
+        assert gone[0].body
+        with pytest.raises(UnsafeUrl):
+            await drive(asking(Fetch("GET", "https://169.254.169.254/")), fetcher, unvisited)
+    finally:
+        await fetcher.close()
 
 
 async def test_a_page_is_visited_by_who_visits():

@@ -284,7 +284,6 @@ async def test_nothing_that_was_sent_is_logged(caplog: pytest.LogCaptureFixture)
 async def test_a_connection_that_asks_nothing_is_ended():
     async with Loopback(connection_seconds=0.01) as loopback:
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(loopback))
-        writer.write(b"GET /callback?code=1 HTTP/1.1\r\n")
         assert await soon(reader.read()) == b""
         writer.close()
 

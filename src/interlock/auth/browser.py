@@ -28,7 +28,7 @@ from interlock.errors import (
 )
 from interlock.transport.http.engine import Request
 
-ANSWER_LIMIT: Final = 1024 * 1024
+ANSWER_LIMIT: Final = 256 * 1024
 """The most bytes an answer may have."""
 ANSWER_SECONDS: Final = 30.0
 """How long a request may take, redirects and all."""

@@ -120,8 +120,8 @@ class Loopback:
         if came is not None and not came.done():
             came.set_exception(NotConnected("The listener was closed while a login was awaited"))
             came.exception()  # Perhaps nobody waits, and nobody has to be told.
-        if listener is None or server is None:
-            return
+        assert listener is not None
+        assert server is not None
         listener.close()
         for _, timer in self._connections:
             timer.cancel()
