@@ -240,7 +240,8 @@ def chosen_auth(
     if key:
         ways.append("private_key_jwt")
     if secret:
-        ways.extend(("client_secret_basic", "client_secret_post"))
+        # In the body first, which OAuth 2.1 has every server take (§ 2.4.1).
+        ways.extend(("client_secret_post", "client_secret_basic"))
     if not ways or told == "none":
         return "none"
     for way in ways:
@@ -249,4 +250,4 @@ def chosen_auth(
     for way in ways:
         if offered is not None and way in offered:
             return way
-    return ways[0]
+    return "client_secret_basic" if ways[0] == "client_secret_post" else ways[0]

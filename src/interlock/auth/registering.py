@@ -127,7 +127,7 @@ def _register(
     if offered is None:
         method = "client_secret_basic"
     elif "none" not in offered:
-        usable = [each for each in ("client_secret_basic", "client_secret_post") if each in offered]
+        usable = [each for each in ("client_secret_post", "client_secret_basic") if each in offered]
         if not usable:
             raise AuthorizationFailed(
                 f"{server.issuer} takes none of the ways in which a registered client can prove "

@@ -102,11 +102,12 @@ class Counter:
         body = dict(fields)
         client = self._client
         if client is not None:
+            if client.client_id:
+                # Beside the header too, where it says nothing new: some look for it there alone.
+                body["client_id"] = client.client_id
             if self._method == "client_secret_basic":
                 headers["authorization"] = basic(client.client_id, client.client_secret or "")
-            elif client.client_id:
-                body["client_id"] = client.client_id
-            if self._method == "client_secret_post":
+            elif self._method == "client_secret_post":
                 body["client_secret"] = client.client_secret or ""
             elif self._method == "private_key_jwt":
                 body["client_assertion_type"] = ASSERTION_TYPE
