@@ -360,6 +360,15 @@ async def test_the_port_and_the_spelling_can_be_chosen():
         _ = browser.redirect_uri
 
 
+async def test_a_port_is_used_again_if_it_is_free():
+    async with Browser(lambda line: None) as first:
+        port = int(first.redirect_uri.split(":")[2].partition("/")[0])
+        async with Browser(lambda line: None, before=port) as second:
+            assert second.redirect_uri != first.redirect_uri
+    async with Browser(lambda line: None, before=port) as third:
+        assert third.redirect_uri == f"http://127.0.0.1:{port}/callback"
+
+
 @pytest.mark.parametrize("url", UNSAFE)
 async def test_an_unsafe_page_is_neither_opened_nor_shown(url: str):
     said: list[str] = []

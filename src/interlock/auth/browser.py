@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -125,8 +125,10 @@ class Browser:
     """A visitor with a browser on this machine, which comes back to a port of it.
 
     An async context manager: the port is listened at inside of it. Visits wait for one another.
-    *say* shows lines to the person, *timeout* are the seconds each login may take. *open* runs in
-    a thread, and returns whether a browser was opened.
+    *say* shows lines to the person, *timeout* are the seconds each login may take. *port* is the
+    one to listen at, and *before* one to prefer to any: where a client was registered to come back
+    to, unless another program is there by now. *open* runs in a thread, and returns whether a
+    browser was opened.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Browser:
         say: Say,
         *,
         port: int = 0,
+        before: int | None = None,
         host: Literal["127.0.0.1", "localhost"] = "127.0.0.1",
         timeout: float = LOGIN_SECONDS,
         open: Callable[[str], bool] = open_page,
@@ -145,10 +148,15 @@ class Browser:
         self._timeout = timeout
         self._open = open
         self._loopback = Loopback(port, host=host)
+        self._before = Loopback(before, host=host) if before and port == 0 else None
         self._stack = AsyncExitStack()
         self._one_at_a_time = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
+        if self._before is not None:
+            with suppress(ConfigError):
+                self._loopback = await self._stack.enter_async_context(self._before)
+                return self
         await self._stack.enter_async_context(self._loopback)
         return self
 
