@@ -253,14 +253,12 @@ async def test_what_is_kept_is_there_for_the_next_process(tmp_path: Path):
         )
 
 
-async def test_what_was_closed_opens_again_when_it_is_used(tmp_path: Path):
-    credentials = at(tmp_path)
+async def test_what_was_closed_opens_again_when_it_is_used(credentials: Credentials):
     await credentials.close()
     await credentials.keep(URL, "", grant())
     await credentials.close()
     await credentials.close()
     assert await credentials.find(URL) == grant()
-    await credentials.close()
 
 
 async def test_the_folder_is_ours_alone_and_tells_nothing(tmp_path: Path):

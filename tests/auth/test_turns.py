@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import fcntl
 import os
 import signal
 import sys
@@ -123,6 +126,38 @@ async def test_a_lock_that_is_a_link_or_cannot_be_made_is_refused(tmp_path: Path
     assert not (tmp_path / "elsewhere").exists()
 
 
+async def test_a_lock_got_after_its_file_was_removed_is_no_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Who had the turn removes the file while others have it open: those begin anew."""
+    flock, seen = fcntl.flock, 0
+
+    def late(file: int, how: int) -> None:
+        nonlocal seen
+        seen += 1
+        if seen < 3:
+            (tmp_path / "a.lock").unlink()
+        if seen == 2:
+            (tmp_path / "a.lock").touch()  # Somebody else is there already.
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    async with Turns(tmp_path).turn("a"):
+        assert seen == 3
+
+
+async def test_a_drive_that_has_no_locks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def none(file: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(ConfigError, match=r"No locks available.*local drive"):
+        async with Turns(tmp_path).turn("a"):
+            pass
+
+
 async def test_a_process_that_is_killed_gives_its_turn_back(tmp_path: Path):
     """Ours: `kill -9` of who refreshes must not keep others from it."""
     child = await asyncio.create_subprocess_exec(
@@ -140,6 +175,6 @@ async def test_a_process_that_is_killed_gives_its_turn_back(tmp_path: Path):
         async with Turns(tmp_path).turn("refresh"):
             pass
     finally:
-        if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
             child.kill()
         await child.communicate()

@@ -140,7 +140,12 @@ class Credentials:
     def in_memory(cls, *, clock: Callable[[], float] = time.time) -> Credentials:
         """Credentials that end with this process."""
         place = "credentials in memory, until this process ends"
-        return cls(MemoryStore(), _passing, Turns(), place=place, clock=clock)
+        key = Key(os.urandom(keeping.KEY_BYTES), "key beside them")
+
+        async def unlock() -> Key:
+            return key
+
+        return cls(MemoryStore(), unlock, Turns(), place=place, clock=clock)
 
     @classmethod
     def at(
@@ -209,6 +214,8 @@ class Credentials:
         """
         records = await self._ready()
         kept = asyncio.ensure_future(self._keep(records, url, principal, grant))
+        # Read, even if who waited for it has left.
+        kept.add_done_callback(lambda it: it.cancelled() or it.exception())
         try:
             await asyncio.shield(kept)
         except asyncio.CancelledError:
@@ -380,7 +387,3 @@ def open_credentials(
 ) -> Credentials:
     """The credentials in *folder*, by default where this machine's person has theirs."""
     return Credentials.at(state_folder(environ) if folder is None else folder, environ)
-
-
-async def _passing() -> Key:
-    return Key(os.urandom(keeping.KEY_BYTES), "key beside them")

@@ -84,26 +84,22 @@ async def _taken(path: Path) -> int:
 def _tried(path: Path) -> int | None:
     try:
         file = _opened(path)
-    except PermissionError:
-        if sys.platform == "win32":
-            return None  # Its last holder is just removing it.
-        raise _unusable(path) from None
     except OSError as error:
+        if sys.platform == "win32" and isinstance(error, PermissionError):
+            return None  # Its last holder is just removing it.
         raise _unusable(path, error) from None
+    held = False
     try:
         _lock(file)
-        if _is_at(file, path):
-            return file
-        # Locked too late: whoever had it has removed it, and others lock the file that is new.
+        # If not, it was locked too late: who had it has removed it, and others lock a new one.
+        held = _is_at(file, path)
     except OSError as error:
         if error.errno not in _HELD:
-            os.close(file)
             raise _unusable(path, error) from None
-    except BaseException:
-        os.close(file)
-        raise
-    os.close(file)
-    return None
+    finally:
+        if not held:
+            os.close(file)
+    return file if held else None
 
 
 def _opened(path: Path) -> int:
@@ -133,9 +129,8 @@ def _release(path: Path, file: int) -> None:
     os.close(file)
 
 
-def _unusable(path: Path, error: OSError | None = None) -> ConfigError:
-    why = "it is not ours to open" if error is None else error.strerror or str(error)
+def _unusable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(
-        f"{path} cannot be locked: {why}. Credentials need a folder of your own on a local drive; "
-        "INTERLOCK_STATE names another"
+        f"{path} cannot be locked: {error.strerror or error}. Credentials need a folder of your own "
+        "on a local drive; INTERLOCK_STATE names another"
     )
