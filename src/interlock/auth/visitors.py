@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 
 from interlock.auth.browser import LOGIN_SECONDS, Ask, Browser, Pasted, Say
-from interlock.auth.oauth import Visitor, Visitors
+from interlock.auth.oauth import Visitors
 from interlock.auth.opening import open_page
-from interlock.errors import ConfigError
 
 
 def in_browser(
@@ -25,33 +24,14 @@ def in_browser(
     with, else any. *say* shows lines to the person, by default on stderr; *timeout* is how many
     seconds they have; *open* opens a page, and tells whether it could.
     """
-
-    @contextlib.asynccontextmanager
-    async def visitor(last: int | None) -> AsyncGenerator[Visitor]:
-        browser = Browser(say or _tell, port=port or last or 0, timeout=timeout, open=open)
-        try:
-            await browser.__aenter__()
-        except ConfigError:
-            if port or not last:
-                raise
-            browser = Browser(say or _tell, timeout=timeout, open=open)
-            await browser.__aenter__()
-        try:
-            yield browser
-        finally:
-            await browser.__aexit__(None, None, None)
-
-    return visitor
+    return lambda last: Browser(
+        say or _tell, port=port or 0, before=last, timeout=timeout, open=open
+    )
 
 
 def by_hand(ask: Ask, say: Say | None = None) -> Visitors:
     """A browser anywhere: the person opens the page there, and brings its last address back."""
-
-    @contextlib.asynccontextmanager
-    async def visitor(last: int | None) -> AsyncGenerator[Visitor]:
-        yield Pasted(say or _tell, ask)
-
-    return visitor
+    return lambda last: contextlib.nullcontext(Pasted(say or _tell, ask))
 
 
 def _tell(line: str) -> None:
