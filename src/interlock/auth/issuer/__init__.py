@@ -1,0 +1,1 @@
+"""An authorization server of our own, for one box and for tests."""

@@ -1,0 +1,142 @@
+"""Documents of others, fetched through a guarded fetcher and kept for a while, within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, cast
+
+import msgspec
+from msgspec import Struct
+
+from interlock.auth.jwt import KEYS_AT_MOST, BadToken, NoKey, Token, verify
+from interlock.errors import AuthorizationFailed, PeerError
+from interlock.transport.http.engine import Request
+
+SIZE_LIMIT: Final = 64 * 1024
+KEPT: Final = 1000
+"""Documents that are kept."""
+AT_ONCE: Final = 8
+"""Documents that are fetched at the same time; strangers say which."""
+SECONDS: Final = 10.0
+USUAL: Final = 3600.0
+LEAST: Final = 60.0
+"""Seconds for which a document is not asked for again, nor one that could not be had."""
+MOST: Final = 24 * 3600.0
+
+_MAX_AGE: Final = re.compile(r"(?:^|[,\s])max-age=([0-9]{1,9})(?:$|[,\s])")
+
+
+class Fetched(Protocol):
+    """What a fetcher came back with; *url* is where it was in the end."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def body(self) -> bytes: ...
+
+    @property
+    def url(self) -> str: ...
+
+
+class Fetcher(Protocol):
+    """Fetches from public addresses only, within a size and a time; raises `PeerError`."""
+
+    async def fetch(self, request: Request) -> Fetched: ...
+
+
+class _Kept(Struct, frozen=True):
+    body: bytes | None
+    """None for one that could not be had."""
+    fetched: float
+    until: float
+
+
+class Remote:
+    """What can be had through *fetcher*; without one, nothing can."""
+
+    def __init__(self, fetcher: Fetcher | None, clock: Callable[[], float]) -> None:
+        self.fetcher = fetcher
+        self._clock = clock
+        self._kept: dict[str, _Kept] = {}
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def get(self, url: str, *, anew: bool = False) -> bytes:
+        """The JSON at *url*. With *anew* not what is kept, unless it was fetched just now.
+
+        Raises `AuthorizationFailed` if there is none.
+        """
+        now = self._clock()
+        kept = self._kept.get(url)
+        if kept is None or now >= kept.until or (anew and now - kept.fetched >= LEAST):
+            async with self._turns:
+                kept = self._kept.get(url)  # Another may have had the turn before.
+                if kept is None or now >= kept.until or (anew and now - kept.fetched >= LEAST):
+                    kept = await self._fetch(url, now)
+                    self._kept.pop(url, None)
+                    while len(self._kept) >= KEPT:
+                        del self._kept[next(iter(self._kept))]
+                    self._kept[url] = kept
+        if kept.body is None:
+            raise AuthorizationFailed("The document could not be fetched: JSON is expected there")
+        return kept.body
+
+    async def _fetch(self, url: str, now: float) -> _Kept:
+        nothing = _Kept(None, now, now + LEAST)
+        if self.fetcher is None:
+            return nothing
+        try:
+            async with asyncio.timeout(SECONDS):
+                request = Request("GET", url, {"accept": "application/json"})
+                found = await self.fetcher.fetch(request)
+        except (PeerError, TimeoutError):
+            return nothing
+        kind = found.headers.get("content-type", "").partition(";")[0].strip().lower()
+        json = kind == "application/json" or (
+            kind.startswith("application/") and kind.endswith("+json")
+        )
+        # Elsewhere it would be somebody else's document.
+        if found.status != 200 or found.url != url or not json or len(found.body) > SIZE_LIMIT:
+            return nothing
+        age = _MAX_AGE.search(found.headers.get("cache-control", "").lower())
+        seconds = min(max(float(age[1]) if age else USUAL, LEAST), MOST)
+        return _Kept(found.body, now, now + seconds)
+
+    async def verify(
+        self,
+        token: str,
+        keys: Sequence[Mapping[str, Any]],
+        jwks_uri: str | None,
+        types: Sequence[str],
+    ) -> Token:
+        """*token*, if one of *keys* or of those at *jwks_uri* signed it; raises `BadToken`."""
+        if jwks_uri is None:
+            return verify(token, keys, types=types)
+        try:
+            return verify(token, [*keys, *await self._keys(jwks_uri)], types=types)
+        except NoKey:
+            return verify(token, [*keys, *await self._keys(jwks_uri, anew=True)], types=types)
+
+    async def _keys(self, url: str, *, anew: bool = False) -> list[Mapping[str, Any]]:
+        try:
+            body = await self.get(url, anew=anew)
+        except AuthorizationFailed:
+            raise BadToken("The keys of its issuer cannot be fetched") from None
+        return public_keys(body)
+
+
+def public_keys(data: bytes) -> list[Mapping[str, Any]]:
+    """The keys of a JSON Web Key Set; raises `BadToken` if *data* is none."""
+    try:
+        found = msgspec.json.decode(data, type=dict[str, Any]).get("keys")
+    except (msgspec.DecodeError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise BadToken("The keys of its issuer cannot be read")
+    several = cast("list[Any]", found)[:KEYS_AT_MOST]
+    return [cast("dict[str, Any]", key) for key in several if isinstance(key, dict)]
