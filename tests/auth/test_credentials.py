@@ -264,14 +264,14 @@ async def test_what_was_closed_opens_again_when_it_is_used(credentials: Credenti
 async def test_the_folder_is_ours_alone_and_tells_nothing(tmp_path: Path):
     folder = tmp_path / "a" / "state"
     async with at(folder) as credentials:
-        await credentials.keep(URL, "ada", grant())
+        await credentials.keep(URL, "ada lovelace", grant())
         await credentials.register(ISSUER, Registered("client-1", client_secret="client-secret"))
-        async with credentials.turn(ISSUER, URL, "ada"):
+        async with credentials.turn(ISSUER, URL, "ada lovelace"):
             files = [path for path in folder.rglob("*") if path.is_file()]
             assert len(files) >= 3
             for path in files:
                 assert path.stat().st_mode & 0o077 == 0
-                for word in (*SECRETS, "example.com", "ada", "client-1"):
+                for word in (*SECRETS, "example.com", "ada lovelace", "client-1"):
                     assert word.encode() not in path.read_bytes()
                     assert word not in path.name
     assert folder.stat().st_mode & 0o777 == 0o700

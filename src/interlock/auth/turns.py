@@ -85,8 +85,6 @@ def _tried(path: Path) -> int | None:
     try:
         file = _opened(path)
     except OSError as error:
-        if sys.platform == "win32" and isinstance(error, PermissionError):
-            return None  # Its last holder is just removing it.
         raise _unusable(path, error) from None
     held = False
     try:
