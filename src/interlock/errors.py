@@ -204,11 +204,13 @@ class AuthorizationFailed(PeerError):
 class LoginNeeded(AuthorizationFailed):
     """A server wants to know which person calls, and only that person can say so: by logging in.
 
-    *url* is the server's. The text says how to log in.
+    *url* is the server's. The text says how to log in. With *scopes* the login that there is will
+    do for everything else: these are what the server wants besides.
     """
 
-    def __init__(self, url: str, message: str | None = None) -> None:
+    def __init__(self, url: str, message: str | None = None, *, scopes: Iterable[str] = ()) -> None:
         self.url = url
+        self.scopes = tuple(scopes)
         super().__init__(message or f"{url} needs a login")
 
 

@@ -60,9 +60,16 @@ class Authority(Struct, frozen=True):
 
 
 def discover(
-    url: str, challenges: Iterable[Challenge] = (), choose: Choose = lambda issuers: issuers[0]
+    url: str,
+    challenges: Iterable[Challenge] = (),
+    choose: Choose = lambda issuers: issuers[0],
+    *,
+    metadata_url: str | None = None,
 ) -> Conversation[Authority]:
     """Find out who gives out tokens for the server at *url*, which answered with *challenges*.
+
+    *metadata_url* is where a person says that the authorization server describes itself: then it
+    is that one, whichever the server names.
 
     Raises `AuthorizationFailed` where there is nobody, or nobody to be believed.
     """
@@ -71,13 +78,17 @@ def discover(
         (found for each in challenges if (found := each.parameters.get("resource_metadata"))), None
     )
     described = yield from _resource(url, place)
-    if described is None:
+    if metadata_url is not None:
+        server = yield from _told_server(metadata_url)
+        if described is None:
+            return Authority(canonical(url), server)
+    elif described is None:
         return (yield from _of_2025(url))
-    issuers = described.authorization_servers[:SERVERS_AT_MOST]
-    if not issuers:
-        raise AuthorizationFailed(f"{url} names no authorization server; ask whoever runs it")
-    issuer = choose(issuers)
-    server = yield from find_server(issuer)
+    else:
+        issuers = described.authorization_servers[:SERVERS_AT_MOST]
+        if not issuers:
+            raise AuthorizationFailed(f"{url} names no authorization server; ask whoever runs it")
+        server = yield from find_server(choose(issuers))
     knows_proofs = (
         any(each.scheme == "dpop" for each in challenges)
         or bool(described.dpop_signing_alg_values_supported)
@@ -109,6 +120,22 @@ def find_server(issuer: str) -> Conversation[AuthorizationServer]:
     raise AuthorizationFailed(
         f"The authorization server {issuer} publishes no metadata; looked at {', '.join(tried)}"
     )
+
+
+def _told_server(place: str) -> Conversation[AuthorizationServer]:
+    """The authorization server that describes itself at *place*, which a person named."""
+    if not _secure(place):
+        raise AuthorizationFailed(f"The metadata URL {place[:200]!r} is no https URL")
+    answer = yield Fetch("GET", place, _JSON)
+    assert isinstance(answer, Answer)
+    if answer.status != 200:
+        _go_on(place, answer)
+        raise AuthorizationFailed(f"{place} answers with HTTP {answer.status}: no metadata there")
+    server = read_server(answer.body, place, None)
+    if not _secure(server.issuer):
+        raise AuthorizationFailed(f"{place} is of {server.issuer[:200]!r}, which is no https URL")
+    _check_endpoints(server)
+    return server
 
 
 def require_pkce(authority: Authority) -> None:

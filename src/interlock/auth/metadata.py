@@ -188,10 +188,12 @@ def read_resource(data: bytes, place: str) -> ProtectedResource:
     return _read(data, ProtectedResource, place, "protected resource metadata")
 
 
-def read_server(data: bytes, place: str, issuer: str) -> AuthorizationServer:
-    """The metadata of *issuer*, which it must say that it is of, in the same letters (§ 3.3)."""
+def read_server(data: bytes, place: str, issuer: str | None) -> AuthorizationServer:
+    """The metadata of *issuer*, which it must say that it is of, in the same letters (§ 3.3); of
+    whichever issuer it says with None, for a *place* that a person named.
+    """
     found = _read(data, AuthorizationServer, place, "authorization server metadata")
-    if found.issuer != issuer:
+    if issuer is not None and found.issuer != issuer:
         raise AuthorizationFailed(
             f"{place} is the metadata of {found.issuer[:200]!r}, not of {issuer!r}; it is not used"
         )

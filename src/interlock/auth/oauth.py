@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
+from urllib.parse import urlsplit
 
 from interlock.auth.authorized import AuthorizedEngine, Refused
 from interlock.auth.credentials import Credentials, Grant
@@ -108,7 +109,8 @@ class OAuth(Authorizing):
     `LoginNeeded` then. *principal* is whose credentials these are, where one program acts for
     several. *scopes* are asked for besides what a server asks for. With *client_id* (and
     *client_secret*) a client is used that was registered by hand, with *issuer* only there; with
-    *document* the https URL of a client metadata document. *name* is what we register as. *dpop*
+    *document* the https URL of a client metadata document. *metadata_url* is where the server's
+    authorization server describes itself, if that is not found. *name* is what we register as. *dpop*
     True binds tokens to a key or fails, False never does; by default they are where both sides can.
     *allowed* are hosts and networks ("10.0.0.0/8") that authorization servers may be at though they
     are not public; the server's own host is allowed, as whoever uses it wrote that down.
@@ -126,11 +128,14 @@ class OAuth(Authorizing):
         issuer: str | None = None,
         document: str | None = None,
         key: SigningKey | None = None,
+        metadata_url: str | None = None,
         name: str = "Interlock",
         dpop: bool | None = None,
         allowed: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if metadata_url is not None and (host := urlsplit(metadata_url).hostname):
+            allowed = (*allowed, host)  # Somebody here wrote it down, as they did the server's.
         super().__init__(allowed, clock)
         if client_secret is not None and client_id is None:
             raise ConfigError("A client secret needs the client_id that it belongs to")
@@ -142,6 +147,7 @@ class OAuth(Authorizing):
         self.identity = Identity(name, registered, issuer, document, key)
         self.credentials = credentials
         self.visitors = visitors
+        self.metadata_url = metadata_url
         self.principal = principal
         self.scopes = tuple(scopes)
         self.dpop = dpop
@@ -221,8 +227,11 @@ class _Person(KeptHolding):
     async def _obtain(self, refused: Refused) -> Grant:
         way = self._way
         if way.visitors is None:
-            raise LoginNeeded(self.url)
-        authority = await self.converse(discover(self.url, refused.challenges, self._choose))
+            wanted = refused.scopes if refused.status == 403 else ()
+            raise LoginNeeded(self.url, scopes=wanted)
+        authority = await self.converse(
+            discover(self.url, refused.challenges, self._choose, metadata_url=way.metadata_url)
+        )
         if (held := await self._held(authority, refused)) is not None:
             return held
         before = await way.credentials.registered(authority.issuer)
