@@ -10,7 +10,15 @@ from typing import Any, TypeAlias
 import pytest
 
 from interlock.errors import ConfigError
-from interlock.gateway.config import SIZE_LIMIT, Config, HttpServer, Note, StdioServer, load
+from interlock.gateway.config import (
+    SIZE_LIMIT,
+    Config,
+    HttpServer,
+    Note,
+    OAuthEntry,
+    StdioServer,
+    load,
+)
 
 Loaded: TypeAlias = Callable[..., Config]
 
@@ -216,6 +224,94 @@ def test_a_server_at_a_url_says_how_it_is_spoken_to(loaded: Loaded, type: str, u
     assert (server.url, server.headers, config.notes) == (url, {"X": "y"}, ())
 
 
+# Logging in
+
+
+def test_an_entry_may_say_how_its_server_is_logged_in_to(loaded: Loaded):
+    oauth = {
+        "clientId": "us",
+        "clientSecret": "${TOKEN}",
+        "callbackPort": 8080,
+        "scopes": " read  write ",
+        "authServerMetadataUrl": "https://issuer.test/metadata",
+    }
+    config = loaded({"a": {"type": "http", "url": "https://x.test", "oauth": oauth}})
+    assert http(config).oauth == OAuthEntry(
+        client_id="us",
+        client_secret="s3cret",
+        callback_port=8080,
+        scopes=("read", "write"),
+        metadata_url="https://issuer.test/metadata",
+    )
+    assert notes(config) == ["mcpServers.a: Leading or trailing whitespace in: oauth.scopes"]
+    oauth_shown = [repr(http(config).oauth), repr(OAuthEntry(client_id="s3cret").__rich_repr__())]
+    for shown in (repr(config), *oauth_shown, http(config).describe()):
+        assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize("oauth", [{}, None])
+def test_a_server_is_logged_in_to_without_a_word_about_it(loaded: Loaded, oauth: Any):
+    entry = {"type": "sse", "url": "https://x.test"}
+    config = loaded({"a": entry, "b": {**entry, "oauth": oauth}})
+    assert http(config).oauth == http(config, "b").oauth == OAuthEntry()
+    assert config.notes == ()
+
+
+def test_one_that_says_false_is_never_logged_in_to(loaded: Loaded):
+    config = loaded({"a": {"type": "http", "url": "https://x.test", "oauth": False}})
+    assert http(config).oauth is None
+    assert config.notes == ()
+
+
+def test_where_nobody_can_log_in_oauth_is_said_to_have_no_effect(loaded: Loaded):
+    headers = {"authorization": "Bearer x"}
+    config = loaded(
+        {
+            "a": {"command": "x", "oauth": {"clientId": "us"}},
+            "b": {"type": "ws", "url": "wss://x.test", "oauth": {"clientId": "us"}},
+            "c": {"type": "http", "url": "https://x.test", "headers": headers, "oauth": {}},
+        }
+    )
+    assert http(config, "b").oauth is None
+    assert notes(config) == [
+        'mcpServers.a: "oauth" has no effect on a program; what it has to know goes into env',
+        'mcpServers.b: "oauth" has no effect on a WebSocket; use headers',
+        'mcpServers.c: "oauth" has no effect beside an Authorization header; leave one of them out',
+    ]
+
+
+def test_a_variable_of_oauth_that_is_missing_is_named(loaded: Loaded):
+    oauth = {"clientId": "${WHO}", "authServerMetadataUrl": "${WHERE}/x"}
+    config = loaded({"a": {"type": "http", "url": "https://x.test", "oauth": oauth}})
+    assert http(config).oauth == OAuthEntry(client_id="${WHO}", metadata_url="${WHERE}/x")
+    assert notes(config) == ["mcpServers.a: Missing environment variables: WHO, WHERE"]
+
+
+@pytest.mark.parametrize(
+    ("oauth", "said"),
+    [
+        (True, "oauth: expected object or false, received boolean"),
+        ("yes", "oauth: expected object or false, received string"),
+        ({"clientId": 1}, "oauth.clientId: expected string, received number"),
+        ({"clientSecret": "s3cret"}, "oauth.clientSecret: expected a clientId with it"),
+        ({"callbackPort": "8080"}, "oauth.callbackPort: expected number, received string"),
+        ({"callbackPort": True}, "oauth.callbackPort: expected number, received boolean"),
+        ({"callbackPort": 0}, "oauth.callbackPort: expected a port, 1 to 65535"),
+        ({"scopes": ["a"]}, "oauth.scopes: expected string, received array"),
+        (
+            {"authServerMetadataUrl": "http://x.test/m?key=s3cret"},
+            "oauth.authServerMetadataUrl: expected https://, as written: http://x.test/m?key=…",
+        ),
+    ],
+)
+def test_what_is_said_wrongly_about_a_login_costs_the_entry(loaded: Loaded, oauth: Any, said: str):
+    config = loaded(
+        {"a": {"type": "http", "url": "https://x.test", "oauth": oauth}, "b": {"command": "x"}}
+    )
+    assert list(config.servers) == ["b"]
+    assert notes(config) == [f"mcpServers.a: Skipped — Invalid configuration: {said}"]
+
+
 # Entries that cannot be used
 
 
@@ -347,14 +443,9 @@ def test_a_timeout_is_in_milliseconds_and_one_below_a_second_is_ignored(loaded: 
 
 
 def test_what_has_no_effect_yet_is_said_to_have_none(loaded: Loaded):
-    config = loaded(
-        {"a": {"type": "http", "url": "http://x.test", "oauth": {}, "headersHelper": "/x"}}
-    )
+    config = loaded({"a": {"type": "http", "url": "http://x.test", "headersHelper": "/x"}})
     assert http(config)
-    assert notes(config) == [
-        'mcpServers.a: "headersHelper" is not supported yet and has no effect',
-        'mcpServers.a: "oauth" is not supported yet and has no effect',
-    ]
+    assert notes(config) == ['mcpServers.a: "headersHelper" is not supported yet and has no effect']
 
 
 def test_keys_that_come_twice_are_named_wherever_they_are(loaded: Loaded):

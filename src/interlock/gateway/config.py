@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from msgspec import Struct, field
 
+from interlock.auth.metadata import is_loopback
 from interlock.errors import ConfigError
 
 FILE_NAME: Final = ".mcp.json"
@@ -33,7 +34,7 @@ _SCHEMES: Final = {
     "ws": ("ws://", "wss://"),
 }
 """What the URL of each type begins with."""
-_LATER: Final = ("headersHelper", "oauth")
+_LATER: Final = ("headersHelper",)
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 UrlType: TypeAlias = Literal["http", "sse", "ws"]
@@ -86,12 +87,38 @@ class StdioServer(_Written, frozen=True, kw_only=True):
     cwd: str | None = None
 
 
+class OAuthEntry(Struct, frozen=True, kw_only=True):
+    """What an entry says about logging in to its server; mostly nothing has to be said.
+
+    *client_id* and *client_secret* are a client that was registered by hand, *callback_port* the
+    port that its redirect URI names. *scopes* are asked for besides what the server asks for.
+    *metadata_url* is where its authorization server describes itself, if that is not found.
+    """
+
+    client_id: str | None = None
+    client_secret: str | None = None
+    callback_port: int | None = None
+    scopes: tuple[str, ...] = ()
+    metadata_url: str | None = None
+
+    def __repr__(self) -> str:
+        # All of it may come from the environment.
+        return "OAuthEntry(…)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
+
+
 class HttpServer(_Written, frozen=True, kw_only=True):
-    """A server at a URL: over Streamable HTTP, the HTTP+SSE of 2024, or WebSocket."""
+    """A server at a URL: over Streamable HTTP, the HTTP+SSE of 2024, or WebSocket.
+
+    *oauth* None is for one that is never logged in to.
+    """
 
     type: UrlType = "http"
     url: str
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    oauth: OAuthEntry | None = OAuthEntry()
 
 
 Server: TypeAlias = StdioServer | HttpServer
@@ -274,6 +301,9 @@ class _Reader:
         if kind in ("http", "sse", "ws"):
             return self._http(kind)
         if kind == "stdio":
+            if entry.get("oauth"):
+                why = '"oauth" has no effect on a program; what it has to know goes into env'
+                self._notes.append(self._note(why))
             return self._stdio()
         raise _Unusable(f'unknown MCP server type "{kind}" for server "{self._name}"')
 
@@ -332,7 +362,57 @@ class _Reader:
             written=_without_secrets(written),
             url=url,
             headers={key: self._expand(value, f"headers.{key}") for key, value in headers.items()},
+            oauth=self._oauth(kind, headers),
         )
+
+    def _oauth(self, kind: UrlType, headers: Mapping[str, str]) -> OAuthEntry | None:
+        written = self._entry.get("oauth")
+        if kind == "ws" and written:
+            self._notes.append(self._note('"oauth" has no effect on a WebSocket; use headers'))
+        if kind == "ws" or written is False:
+            return None
+        if written is None:
+            return OAuthEntry()
+        if not isinstance(written, _Object):
+            raise _Unusable(
+                f"Invalid configuration: oauth: expected object or false, received {_kind_of(written)}"
+            )
+        if any(name.lower() == "authorization" for name in headers):
+            why = '"oauth" has no effect beside an Authorization header; leave one of them out'
+            self._notes.append(self._note(why))
+        client_id, client_secret = (
+            self._optional(written, key) for key in ("clientId", "clientSecret")
+        )
+        if client_secret is not None and client_id is None:
+            raise _Unusable(
+                "Invalid configuration: oauth.clientSecret: expected a clientId with it"
+            )
+        scopes = self._optional(written, "scopes")
+        return OAuthEntry(
+            client_id=client_id,
+            client_secret=client_secret,
+            callback_port=_port(written.get("callbackPort"), "oauth.callbackPort"),
+            scopes=tuple(scopes.split()) if scopes is not None else (),
+            metadata_url=self._metadata_url(written),
+        )
+
+    def _metadata_url(self, written: _Object) -> str | None:
+        missing = len(self._missing)
+        url = self._optional(written, "authServerMetadataUrl")
+        if url is None or len(self._missing) > missing:
+            return url
+        if not url.startswith("https://") and not (url.startswith("http://") and is_loopback(url)):
+            shown = _without_secrets(written["authServerMetadataUrl"])
+            raise _Unusable(
+                "Invalid configuration: oauth.authServerMetadataUrl: expected https://, as written: "
+                + shown
+            )
+        return url
+
+    def _optional(self, written: _Object, key: str) -> str | None:
+        """A string of `oauth`, with its variables; None where there is none."""
+        value, place = written.get(key), f"oauth.{key}"
+        return None if value is None else self._expand(_string(value, place), place)
 
     def _timeout(self) -> float | None:
         written = self._entry.get("timeout")
@@ -414,6 +494,18 @@ def _string(value: object, place: str) -> str:
         raise _Unusable(
             f"Invalid configuration: {place}: expected string, received {_kind_of(value)}"
         )
+    return value
+
+
+def _port(value: object, place: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _Unusable(
+            f"Invalid configuration: {place}: expected number, received {_kind_of(value)}"
+        )
+    if not 0 < value < 65536:
+        raise _Unusable(f"Invalid configuration: {place}: expected a port, 1 to 65535")
     return value
 
 
