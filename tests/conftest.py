@@ -8,8 +8,9 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 from tests.heard import listened_to
+from tests.leaks import leaks, without_leaks
 
-__all__ = ["listened_to"]
+__all__ = ["listened_to", "without_leaks"]
 
 # A shared machine is slow now and then; a property that holds late still holds. What is run to
 # decide about a change tries the same examples every time; HYPOTHESIS_PROFILE=search tries others.
@@ -25,4 +26,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report.sections = [
         (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
     ]
+    for name, text in report.sections:
+        if any(secret in text for secret in leaks.secrets):
+            report.outcome = "failed"
+            report.longrepr = f"A secret was written: {name}"
     return report
