@@ -241,7 +241,12 @@ def body(response: Response) -> dict[str, Any]:
 
 
 def error(response: Response) -> str:
-    return str(body(response).get("error"))
+    """OAuth's word for what went wrong; what is said with it has only letters that it may have."""
+    said = body(response)
+    about = str(said.get("error_description", ""))
+    # RFC 6749 section 5.2: printable ASCII without quotes and backslashes.
+    assert all(" " <= letter <= "~" and letter not in '"\\' for letter in about), about
+    return str(said.get("error"))
 
 
 def claims(said: Mapping[str, Any]) -> Token:

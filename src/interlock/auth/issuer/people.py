@@ -24,8 +24,11 @@ TRIES_EACH: Final = 5
 TRIES_ALL: Final = 50
 """Codes that may be tried, from one address and from all, before the next try has to wait."""
 WAIT: Final = 5.0
-WAIT_MOST: Final = 900.0
-"""Seconds that it has to wait first, doubled each time, and at most."""
+WAIT_EACH: Final = 900.0
+WAIT_ALL: Final = 10.0
+"""Seconds that it has to wait first, doubled each time, and at most: for all together only so long
+that nobody who tries codes all day keeps everybody out.
+"""
 FORGET: Final = 3600.0
 _ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -136,8 +139,8 @@ class People:
     ) -> tuple[Person, Session, Header] | None:
         """Who has that code, and the cookie that their browser stays signed in with; raises `Wait`."""
         peer = fingerprint("peer", request.peer)
-        await self._count(peer, TRIES_EACH)
-        await self._count("all", TRIES_ALL)
+        await self._count(peer, TRIES_EACH, WAIT_EACH)
+        await self._count("all", TRIES_ALL, WAIT_ALL)
         # All are looked at, so that the time tells nothing.
         given = _plain(code[:CODE_LIMIT])
         fitting = [each for each in self.persons if same(_plain(each.code), given)]
@@ -157,7 +160,7 @@ class People:
             await self._sessions.take(fingerprint("session", cookie))
         return self._cookie(self.session_cookie, "", 0)
 
-    async def _count(self, key: str, free: int) -> None:
+    async def _count(self, key: str, free: int, most: float) -> None:
         for _ in range(TRIES):
             now = self._clock()
             found = await self._attempts.find(key)
@@ -166,7 +169,7 @@ class People:
                 raise Wait(before.until - now)
             count = before.count + 1
             over = count - free
-            wait = min(WAIT * 2 ** min(over, 20), WAIT_MOST) if over >= 0 else 0.0
+            wait = min(WAIT * 2 ** min(over, 20), most) if over >= 0 else 0.0
             if await self._attempts.put(key, Attempts(count, now + wait), FORGET, version):
                 return
         raise StoreError("Too many codes are tried at once")

@@ -21,7 +21,6 @@ _SHELTER: Final[tuple[Header, ...]] = (
     *NO_STORE,
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
 )
 
 

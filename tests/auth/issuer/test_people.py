@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+from tests.auth.issuer.box import ANNA, SIGN_IN, URL, Box
+
+from interlock.auth.issuer.issuer import Issuer
+from interlock.auth.issuer.people import Person, Wait, someone
+from interlock.auth.issuer.requests import Request
+from interlock.errors import ConfigError
+
+HERE = Request("POST", "/decide", peer="192.0.2.1")
+
+
+def test_without_people_there_is_one_with_a_code_of_its_own():
+    one, other = Issuer(URL).people[0], Issuer(URL).people[0]
+    assert one.subject == other.subject == "owner"
+    assert one.code != other.code
+    assert len(one.code.replace("-", "")) == 12
+
+
+def test_a_person_does_not_show_their_code():
+    assert SIGN_IN not in repr(ANNA)
+
+
+@pytest.mark.parametrize("code", ["short", "1-2-3-4-5-6-7", "x" * 300])
+def test_a_code_that_is_easily_tried_is_not_taken(code: str):
+    with pytest.raises(ConfigError):
+        Person("bert", "Bert", code)
+
+
+def test_two_people_have_two_codes():
+    with pytest.raises(ConfigError, match="same code"):
+        Box(people=(ANNA, Person("bert", "Bert", SIGN_IN.upper())))
+
+
+async def test_each_person_signs_in_with_their_own_code():
+    bert = Person("bert", "Bert", "other-code-77")
+    people = Box(people=(ANNA, bert)).issuer.office.people
+    found = await people.sign_in("othercode77", HERE, "b")
+    assert found is not None
+    assert found[0] == bert
+    assert await people.sign_in("other-code-78", HERE, "b") is None
+
+
+async def test_each_wrong_code_makes_the_next_wait_longer_from_where_it_came():
+    box = Box()
+    people = box.issuer.office.people
+    for _ in range(5):
+        assert await people.sign_in("wrong-wrong", HERE, "b") is None
+    waits: list[float] = []
+    for _ in range(12):
+        with pytest.raises(Wait) as caught:
+            await people.sign_in("wrong-wrong", HERE, "b")
+        waits.append(caught.value.seconds)
+        box.clock.turn(caught.value.seconds)
+        await people.sign_in("wrong-wrong", HERE, "b")
+    assert waits[:4] == [5, 10, 20, 40]
+    assert waits[-1] == 900
+    elsewhere = Request("POST", "/decide", peer="192.0.2.2")
+    assert await people.sign_in(SIGN_IN, elsewhere, "b") is not None
+
+
+async def test_many_addresses_together_wait_too():
+    people = Box().issuer.office.people
+    for number in range(50):
+        guest = Request("POST", "/decide", peer=f"192.0.2.{number}")
+        assert await people.sign_in("wrong-wrong", guest, "b") is None
+    with pytest.raises(Wait):
+        await people.sign_in(SIGN_IN, Request("POST", "/decide", peer="198.51.100.1"), "b")
+
+
+async def test_who_signed_in_starts_counting_anew():
+    people = Box().issuer.office.people
+    for _ in range(3):
+        for _ in range(4):
+            await people.sign_in("wrong-wrong", HERE, "b")
+        assert await people.sign_in(SIGN_IN, HERE, "b") is not None
+
+
+def test_cookies_on_one_machine_do_not_meet():
+    one = Box("http://localhost:8001").issuer.office.people
+    other = Box("http://localhost:8002").issuer.office.people
+    assert one.session_cookie != other.session_cookie
+    name, value = one.meet("b")
+    assert name == b"set-cookie"
+    assert b"Secure" not in value
+    assert b"HttpOnly" in value
+
+
+def test_a_code_is_made_of_letters_that_are_not_mistaken():
+    assert not set("01OILU") & set(someone().code)
