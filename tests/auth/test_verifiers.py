@@ -363,4 +363,6 @@ async def test_tokens_may_be_known_beforehand():
 
 
 def test_a_token_is_not_shown_where_what_it_says_is_printed():
-    assert "opaque" not in repr(AccessToken("opaque"))
+    token = AccessToken("opaque", claims={"jti": "opaque"})
+    assert "opaque" not in repr(token)
+    assert "opaque" not in str(list(token.__rich_repr__()))

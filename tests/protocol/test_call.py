@@ -4,7 +4,7 @@ import json
 
 from msgspec import Raw
 
-from interlock.protocol.call import LOCAL, Call, Handler, stack
+from interlock.protocol.call import LOCAL, Call, Handler, Principal, stack
 from interlock.protocol.outlet import SILENT
 from interlock.protocol.session import Envelope
 from interlock.wire.meta import EmptyResult, Params, Result
@@ -69,3 +69,21 @@ async def test_a_call_says_who_asks_and_speaks_to_nobody_unless_told():
     assert (made.method, made.principal, made.outlet) == ("tools/call", LOCAL, SILENT)
     made.outlet.notify("x", Params())
     await made.outlet.drain()
+
+
+def test_a_principal_is_who_it_is_whatever_its_token_allows():
+    ada = Principal("ada", "https://issuer.example", "editor", frozenset({"read"}), 1.0)
+    again = Principal("ada", "https://issuer.example", "editor")
+    assert ada == again
+    assert not ada != again  # noqa: SIM202  that is the operator that is tried
+    assert hash(ada) == hash(again)
+    for other in (Principal("bob", ada.issuer, ada.client_id), Principal("ada"), LOCAL, None):
+        assert ada != other
+        assert not ada == other  # noqa: SIM201  that one too
+
+
+def test_a_principal_lacks_what_its_token_does_not_say_and_nothing_without_one():
+    read, both = frozenset({"read"}), frozenset({"read", "write"})
+    assert Principal(scopes=read).lacks(both)
+    assert not Principal(scopes=both).lacks(read)
+    assert not LOCAL.lacks(both)

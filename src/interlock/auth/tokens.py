@@ -31,6 +31,9 @@ class AccessToken(Struct, frozen=True):
     def __repr__(self) -> str:
         return f"AccessToken(subject={self.subject!r}, client_id={self.client_id!r})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("subject", self.subject), ("client_id", self.client_id)]
+
 
 class TokenVerifier(Protocol):
     """Finds out whether a token is good. Give one to `Server(auth=…, token_verifier=…)`.

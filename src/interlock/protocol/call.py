@@ -37,6 +37,10 @@ class Principal(Struct, frozen=True, eq=False):
             and self.client_id == other.client_id
         )
 
+    def __ne__(self, other: object) -> bool:
+        # Said though Python would derive it: a Struct has one of its own, which compares identity.
+        return not self == other
+
     def __hash__(self) -> int:
         return hash((self.subject, self.issuer, self.client_id))
 
@@ -46,6 +50,7 @@ class Principal(Struct, frozen=True, eq=False):
 
 
 LOCAL: Final = Principal()
+NO_SCOPES: Final[frozenset[str]] = frozenset()
 
 
 class Call(Struct):
@@ -60,7 +65,8 @@ class Call(Struct):
     *asked_on* is set for a question of a server's to its client, where the transport tells which
     call of the client's it belongs to: that call's outlet. *mirror* is what the headers of a
     modern call over HTTP repeat of it. *kept* are results that the handler kept by name, should it
-    have to run again (`Context.once`).
+    have to run again (`Context.once`). *missing* are the scopes that its caller would have needed,
+    once it was answered so: a transport that has a way to ask for them does.
     """
 
     row: Method
@@ -78,6 +84,7 @@ class Call(Struct):
     asked_on: Outlet | None = None
     mirror: Mirror | None = None
     kept: dict[str, Raw] | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:

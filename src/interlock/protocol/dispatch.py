@@ -24,6 +24,7 @@ from interlock.errors import (
     MISSING_CAPABILITY,
     PARSE_ERROR,
     UNSUPPORTED_VERSION,
+    InsufficientScope,
     MissingCapability,
     RpcError,
 )
@@ -204,6 +205,10 @@ class Dispatch:
             # Not found had a code of its own up to 2025-11-25.
             code = LEGACY_RESOURCE_NOT_FOUND
         body = failure(call.id, code, error.message, error.data)
+        if isinstance(error, InsufficientScope):
+            # HTTP's in either era, with what would be enough (§ Authorization, Scope Challenge).
+            call.missing = error.scopes
+            return body, 403
         return body, STATUS.get(code, 200) if modern else 200
 
     def mishap(self, call: Call, error: BaseException) -> tuple[bytes, int]:

@@ -6,7 +6,7 @@ The transport knows requests, the gate knows tokens; neither has to know the oth
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, final, runtime_checkable
 
 from msgspec import Struct
 
@@ -16,6 +16,7 @@ RawHeaders: TypeAlias = Iterable[tuple[bytes, bytes]]
 """Names in lower case, and values, as they came."""
 
 
+@final
 class Denial(Struct, frozen=True):
     """A request that is not let in: the HTTP status, why in one sentence, and the headers that say
     what would be.
@@ -26,8 +27,14 @@ class Denial(Struct, frozen=True):
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
+@runtime_checkable
 class Gate(Protocol):
     """Says who sends a request, each request anew: nothing that was said before lets one in."""
+
+    @property
+    def resource(self) -> str:
+        """The URL of what it guards, as clients write it."""
+        ...
 
     @property
     def documents(self) -> Mapping[str, bytes]:

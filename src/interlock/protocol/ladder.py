@@ -55,8 +55,8 @@ class Refusal(Struct, frozen=True):
 class Mirror(Struct):
     """What the headers of an HTTP request repeat of its body; None where one is missing.
 
-    *fault* says why the name could not be decoded. *headers* are all of them as they came, names
-    in lower case: which of them mirror a tool's arguments only its schema tells.
+    *fault* says why the name could not be decoded. *headers* are those that may mirror a tool's
+    arguments, as they came, names in lower case: which of them do only its schema tells.
     """
 
     version: str | None = None
