@@ -17,7 +17,7 @@ from interlock.errors import (
     RpcError,
     TimedOut,
 )
-from interlock.protocol.call import Call, Service
+from interlock.protocol.call import LOCAL, Call, Principal, Service
 from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.exchange import (
     Batch,
@@ -440,15 +440,17 @@ class _Standing:
         pass
 
 
-async def serve(service: Service, channel: Channel, *, name: str = "") -> None:
-    """Serve one peer over *channel*, in whichever era it speaks, until it is gone.
+async def serve(
+    service: Service, channel: Channel, *, name: str = "", principal: Principal = LOCAL
+) -> None:
+    """Serve one peer, *principal*, over *channel*, in whichever era it speaks, until it is gone.
 
     The service is not started or stopped: who serves several peers does that once, and gives the
     session of each a *name*, so that nobody takes one of them for another.
     """
     standing = _Standing()
     session = Session(name, standing)
-    duplex = Duplex(channel, Exchange(TO_SERVER, session), Dispatch(service))
+    duplex = Duplex(channel, Exchange(TO_SERVER, session, principal), Dispatch(service))
     standing.duplex = duplex
     try:
         await duplex.run()

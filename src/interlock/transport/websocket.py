@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from interlock.errors import ConnectionLost, InvalidMessage
-from interlock.protocol.call import Service
+from interlock.protocol.call import LOCAL, Principal, Service
 from interlock.transport.channel import MESSAGE_LIMIT
 from interlock.transport.duplex import serve
+from interlock.transport.http.expiry import at_expiry
+from interlock.transport.http.hardening import SAFE, UNKEPT
 from interlock.transport.queued import QueuedChannel
 
 SUBPROTOCOL: Final = "mcp"
@@ -47,8 +49,12 @@ class Sockets:
         self._count = 0
         self._closings = 0
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Accept the connection and serve it until its client is gone, or `close`."""
+    async def serve(
+        self, scope: Scope, receive: Receive, send: Send, principal: Principal = LOCAL
+    ) -> None:
+        """Accept the connection of *principal* and serve it until its client is gone, its time is
+        over, or `close`.
+        """
         if self._count >= CONNECTIONS:
             await refuse(scope, send, 503, f"More than {CONNECTIONS} connections at once")
             return
@@ -59,7 +65,7 @@ class Sockets:
             if channel is not None:
                 if closings != self._closings:
                     channel.hang_up()  # All were ended while this one was accepted.
-                await self._serve(channel)
+                await self._serve(channel, principal)
         finally:
             self._count -= 1
 
@@ -69,10 +75,12 @@ class Sockets:
         for channel in self._open:
             channel.hang_up()
 
-    async def _serve(self, channel: QueuedChannel) -> None:
+    async def _serve(self, channel: QueuedChannel, principal: Principal) -> None:
         self._open.add(channel)
+        expiry = at_expiry(principal, channel.hang_up)
         serving = asyncio.create_task(
-            serve(self._service, channel, name=os.urandom(24).hex()), name="interlock websocket"
+            serve(self._service, channel, name=os.urandom(24).hex(), principal=principal),
+            name="interlock websocket",
         )
         # A client that is gone can be answered nothing any more: its calls end at once.
         gone = asyncio.create_task(channel.wait_lost())
@@ -80,6 +88,8 @@ class Sockets:
             await asyncio.wait([serving, gone], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._open.discard(channel)
+            if expiry is not None:
+                expiry.cancel()
             for task in (serving, gone):
                 task.cancel()
             await asyncio.wait([serving, gone])
@@ -109,14 +119,21 @@ async def accept(
     return QueuedChannel(_AsgiLine(receive, send, limit), "the client")
 
 
-async def refuse(scope: Scope, send: Send, status: int, why: str) -> None:
+async def refuse(
+    scope: Scope,
+    send: Send,
+    status: int,
+    why: str,
+    more: Sequence[tuple[bytes, bytes]] = (),
+) -> None:
     """Answer a WebSocket's opening request with an HTTP error, where the server lets us choose it."""
     try:
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": 1008, "reason": why[:100]})
             return
         body = why.encode()
-        headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
+        own = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body)), UNKEPT]
+        headers = [*own, *SAFE, *more]
         await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": body})
     except _GONE:

@@ -11,20 +11,31 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 from msgspec import UNSET
 
-from interlock.errors import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, StoreError
-from interlock.protocol.call import Call, Service
+from interlock.errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    ConfigError,
+    StoreError,
+)
+from interlock.protocol.call import Call, Principal, Service
 from interlock.protocol.dispatch import Dispatch, admit
+from interlock.protocol.gate import Denial, Gate
 from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session
 from interlock.transport.http.attendance import Attendance, End, attended, left
 from interlock.transport.http.batches import several, sort
 from interlock.transport.http.bodies import take
+from interlock.transport.http.documents import document, publish
 from interlock.transport.http.elsewhere import meeting
+from interlock.transport.http.expiry import at_expiry, left_to
 from interlock.transport.http.following import follow
 from interlock.transport.http.guards import BODY_LIMIT, LOOPBACK, Guards, Head, Rejection
+from interlock.transport.http.hardening import hardened
 from interlock.transport.http.lifespan import Lifespan
 from interlock.transport.http.plain import (
     LAST,
@@ -32,8 +43,10 @@ from interlock.transport.http.plain import (
     Receive,
     Scope,
     Send,
+    address,
     bare,
     cors,
+    deny,
     preflight,
     refuse,
     turn_away,
@@ -57,6 +70,10 @@ GREETING_LIMIT: Final = 64 * 1024
 SESSION_GONE: Final = -32001
 """What the field answers for a legacy session that is not there; the spec gives it a status only."""
 
+ANYBODY: Final = Principal(scopes=frozenset())
+"""Who comes where nobody is asked: the same as whoever runs this process, but with no scopes, so that
+what needs some is not open to all by mistake."""
+
 _METHODS: Final = b"POST, GET, DELETE"
 _ALLOW: Final[list[Header]] = [(b"allow", _METHODS + b", OPTIONS")]
 
@@ -68,7 +85,8 @@ class App:
     `guards.Guards` takes: name your public host when you serve one. *keep_alive* is after how many
     seconds of silence a stream says that it lives. At *sse_path* it also serves clients that know
     only the transport of 2024, with *websocket* WebSockets at *path*, which are outside the
-    specification. Call `close()` before the HTTP server waits for connections to end: open streams
+    specification. *gate* says who may come in, on every way in; by default it is the service's, if
+    that has one. Call `close()` before the HTTP server waits for connections to end: open streams
     end only with it.
     """
 
@@ -84,20 +102,28 @@ class App:
         keep_alive: float = KEEP_ALIVE,
         sse_path: str | None = None,
         websocket: bool = False,
+        gate: Gate | None = None,
     ) -> None:
         self.service = service
         self.path = path.rstrip("/")
-        self.guards = Guards(hosts, origins, body_limit)
+        found: object = gate if gate is not None else getattr(service, "gate", None)
+        self.gate = found if isinstance(found, Gate) else None
+        resource = self.gate.resource if self.gate is not None else ""
+        if resource:
+            # Whoever named the resource's host has said that it is ours.
+            hosts = (*hosts, urlsplit(resource).hostname or "")
+        self._fixed = hardened(resource)
+        self.guards = Guards(hosts, origins, body_limit, self._fixed)
         self.sessions = sessions if sessions is not None else Sessions()
         self.dispatch = Dispatch(service)
         self.sessions.meet = meeting(self.dispatch)
         self.keep_alive = keep_alive
         self.sse: SseEndpoint | None = None
         if sse_path is not None:
-            self.sse = SseEndpoint(service, sse_path, body_limit, keep_alive)
+            self.sse = SseEndpoint(service, sse_path, body_limit, keep_alive, self.gate)
         self.sockets = Sockets(service, limit=body_limit) if websocket else None
         self.attended: set[Attendance] = set()
-        self._lifespan = Lifespan(service, self._end)
+        self._lifespan = Lifespan(_Gated(service, self.gate), self._end)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -107,32 +133,41 @@ class App:
         if scope["path"] != self.path and not _is_at(scope, self.path, mounted=True):
             old = self.sse
             if old is None or not _is_at(scope, old.path):
-                await refuse(send, 404, f"Nothing is served at {scope['path']}; try {self.path}")
+                await self._serve_beside(scope, send)
                 return
         if not self._lifespan.ready and (why := await self._lifespan.begin()) is not None:
-            await refuse(send, 503, why, LAST, code=INTERNAL_ERROR)
+            await refuse(send, 503, why, [*LAST, *self._fixed], code=INTERNAL_ERROR)
             return
         head = self.guards.inspect(scope["headers"])
         if type(head) is Rejection:
-            await refuse(send, head.status, head.reason)
+            await refuse(send, head.status, head.reason, self._fixed)
             return
+        principal = ANYBODY
+        # A browser asks before it sends who it is; what it is told then is told to anybody.
+        if self.gate is not None and scope["method"] != "OPTIONS":
+            found = await self._let_in(self.gate, scope)
+            if type(found) is Denial:
+                await deny(send, found, cors(head))
+                return
+            principal = found
         if old is not None:
-            await old.serve(scope, head, receive, send)
+            await old.serve(scope, head, receive, send, principal)
             return
         try:
             match scope["method"]:
                 case "POST":
-                    await self._post(head, receive, send)
+                    await self._post(head, principal, receive, send)
                 case "GET":
-                    await self._get(head, receive, send)
+                    await self._get(head, principal, receive, send)
                 case "DELETE":
-                    await self._delete(head, send)
+                    await self._delete(head, principal, send)
                 case "OPTIONS":
                     await bare(send, 204, preflight(head, _METHODS))
                 case "HEAD":
-                    await bare(send, 405, _ALLOW)
+                    await bare(send, 405, [*_ALLOW, *self._fixed])
                 case method:
-                    await refuse(send, 405, f"{method} is not served; use POST", _ALLOW)
+                    why = f"{method} is not served; use POST"
+                    await refuse(send, 405, why, [*_ALLOW, *self._fixed])
         except StoreError as error:
             # Raised before anything is answered; afterwards nothing depends on the table.
             log.error("sessions cannot be looked up: %s", error)
@@ -165,7 +200,13 @@ class App:
 
     # One request.
 
-    async def _post(self, head: Head, receive: Receive, send: Send) -> None:
+    async def _let_in(self, gate: Gate, scope: Scope) -> Principal | Denial:
+        path = address(scope) if scope.get("root_path") else scope["path"]
+        query = scope.get("query_string", b"")
+        method = scope.get("method", "GET")  # A WebSocket's opening request is a GET.
+        return await gate.admit(method, path, query, scope["headers"])
+
+    async def _post(self, head: Head, principal: Principal, receive: Receive, send: Send) -> None:
         headers = cors(head)
         if not (head.takes_json or head.takes_stream):
             why = "Accept must allow application/json and text/event-stream"
@@ -175,17 +216,18 @@ class App:
         if body is None:
             return
         if not self._lifespan.ready:  # It was closed while the body came.
-            await refuse(send, 503, "The server is stopping", LAST, code=INTERNAL_ERROR)
+            why = "The server is stopping"
+            await refuse(send, 503, why, [*LAST, *self._fixed], code=INTERNAL_ERROR)
             return
         message = read(body)
         session = None
         if head.session is not None:
-            session = await self.sessions.find(head.session)
+            session = await self.sessions.find(head.session, principal)
         if type(message) is Fault:
             found = several(body, session)
             if session is not None:
                 if isinstance(found, list):
-                    await self._batch(found, session, head, receive, send, headers)
+                    await self._batch(found, session, head, principal, receive, send)
                     return
                 session.spoil(message)
             await turn_away(send, Refusal.of(found if type(found) is Fault else message), headers)
@@ -201,10 +243,10 @@ class App:
         elif head.session is not None:
             belongs = _GONE
         elif message.method == INITIALIZE:
-            session = self.sessions.prepare()
+            session = self.sessions.prepare(principal)
             # All of it is remembered for as long as the session lives.
             belongs = session.session if len(body) <= GREETING_LIMIT else _LONG
-        call = admit(message, TO_SERVER, head.mirror, belongs)
+        call = admit(message, TO_SERVER, head.mirror, belongs, principal)
         if type(call) is Refusal:
             await turn_away(send, call, headers)
             return
@@ -222,6 +264,9 @@ class App:
                 await self.sessions.save(session)
             if answer is None:
                 await reply.abandon()
+            elif call.missing and self.gate is not None:
+                asked = self.gate.short(principal, call.missing)
+                await reply.finish(*answer, asked.headers)
             else:
                 await reply.finish(*answer)
         finally:
@@ -232,15 +277,16 @@ class App:
         found: list[bytes],
         session: HttpSession,
         head: Head,
+        principal: Principal,
         receive: Receive,
         send: Send,
-        headers: list[Header],
     ) -> None:
         """Answer the messages of an array together."""
+        headers = cors(head)
         if (refusal := _unknown_version(head)) is not None:
             await turn_away(send, refusal, headers)
             return
-        calls, answers = sort(found, session, head.mirror)
+        calls, answers = sort(found, session, head.mirror, principal)
         if not calls and not answers:
             await bare(send, 202, headers)
             return
@@ -279,7 +325,7 @@ class App:
         Without *receive* somebody else watches the connection.
         """
         call.outlet = reply
-        waiting: list[Attendance] = []
+        waiting: list[Attendance | asyncio.TimerHandle] = []
         answer: tuple[bytes, int] | None = None
         try:
             # No closure: it would weigh four times as much, in each call that waits for days.
@@ -288,14 +334,20 @@ class App:
                 partial(_wait, waiting, call, session, self.attended, reply, receive),
             )
         except asyncio.CancelledError as error:
-            if not waiting or waiting[0].end is None:
+            attendance = waiting[0] if waiting else None
+            if not isinstance(attendance, Attendance) or attendance.end is None:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
                 # Nobody cancelled this call: its handler waited for something that was.
                 answer = self.dispatch.mishap(call, error)
         finally:
-            end = waiting[0].finish() if waiting else None
+            end = None
+            for each in waiting:
+                if isinstance(each, Attendance):
+                    end = each.finish()
+                else:
+                    each.cancel()
         if end is End.STOPPED:
             return self._farewell(call)
         return None if end is End.CANCELLED else answer
@@ -328,13 +380,15 @@ class App:
             await self.sessions.save(session)
         await bare(send, 202, headers)
 
-    async def _get(self, head: Head, receive: Receive, send: Send) -> None:
+    async def _get(self, head: Head, principal: Principal, receive: Receive, send: Send) -> None:
         """A legacy session's standing stream, or one that its client comes back to."""
         if not head.takes_stream:
             why = "GET opens a stream: Accept must allow text/event-stream"
             await refuse(send, 406, why, cors(head))
             return
-        session = await self._named(head, send, "GET opens the stream of a legacy session")
+        session = await self._named(
+            head, principal, send, "GET opens the stream of a legacy session"
+        )
         if session is None:
             return
         if head.last_event is None:
@@ -353,15 +407,18 @@ class App:
             cors(head),
             keep_alive=self.keep_alive,
             prime=fresh and session.primes,
+            lasts=left_to(principal),
         )
 
-    async def _delete(self, head: Head, send: Send) -> None:
-        session = await self._named(head, send, "DELETE ends a legacy session")
+    async def _delete(self, head: Head, principal: Principal, send: Send) -> None:
+        session = await self._named(head, principal, send, "DELETE ends a legacy session")
         if session is not None:
             await self.sessions.end(session)
             await bare(send, 204, cors(head))
 
-    async def _named(self, head: Head, send: Send, what: str) -> HttpSession | None:
+    async def _named(
+        self, head: Head, principal: Principal, send: Send, what: str
+    ) -> HttpSession | None:
         """The session that a request without a body names; if there is none, it is refused."""
         if head.session is None or head.mirror.version in MODERN:
             why = f"{what}; send its Mcp-Session-Id, or use POST"
@@ -370,7 +427,7 @@ class App:
         if (refusal := _unknown_version(head)) is not None:
             await turn_away(send, refusal, cors(head))
             return None
-        session = await self.sessions.find(head.session)
+        session = await self.sessions.find(head.session, principal)
         if session is None:
             await turn_away(send, _GONE, cors(head))
         return session
@@ -387,8 +444,43 @@ class App:
                 await refuse_socket(scope, send, head.status, head.reason)
             elif (why := await self._lifespan.begin()) is not None:
                 await refuse_socket(scope, send, 503, why)
+            elif self.gate is None:
+                await sockets.serve(scope, receive, send, ANYBODY)
+            elif type(found := await self._let_in(self.gate, scope)) is Denial:
+                await refuse_socket(scope, send, found.status, found.reason, found.headers)
             else:
-                await sockets.serve(scope, receive, send)
+                await sockets.serve(scope, receive, send, found)
+
+    async def _serve_beside(self, scope: Scope, send: Send) -> None:
+        """Answer what is asked at another path: where to learn how to come in, or nothing."""
+        if self.gate is not None and (found := document(self.gate, scope)) is not None:
+            await publish(scope, send, found, self._fixed)
+            return
+        why = f"Nothing is served at {scope['path']}; try {self.path}"
+        await refuse(send, 404, why, self._fixed)
+
+
+class _Gated:
+    """A service and the gate before it, started and stopped as one."""
+
+    def __init__(self, service: Service, gate: Gate | None) -> None:
+        self._service = service
+        self._gate = gate
+
+    async def start(self) -> None:
+        if self._gate is None and getattr(self._service, "scoped", False):
+            raise ConfigError(
+                f"{self._service.info.name} has tools that need scopes, and over HTTP nobody is asked "
+                "for any: give it auth=AuthSettings(…), or take scopes= away"
+            )
+        await self._service.start()
+        if self._gate is not None:
+            await self._gate.start()
+
+    async def stop(self) -> None:
+        if self._gate is not None:
+            await self._gate.stop()
+        await self._service.stop()
 
 
 def _is_at(scope: Scope, ours: str, *, mounted: bool = False) -> bool:
@@ -415,14 +507,20 @@ _HOMELESS: Final = Refusal(INVALID_REQUEST, "A response needs the Mcp-Session-Id
 
 
 def _wait(
-    waiting: list[Attendance],
+    waiting: list[Attendance | asyncio.TimerHandle],
     call: Call,
     session: HttpSession | None,
     among: set[Attendance],
     reply: Reply,
     receive: Receive | None,
 ) -> None:
-    waiting.append(Attendance(call, session, among, reply, receive))
+    attendance = Attendance(call, session, among, reply, receive)
+    waiting.append(attendance)
+    if call.principal.expires_at is not None and call.method == LISTEN:
+        # A subscription lasts no longer than what it was opened with (2026-07-28 § Subscriptions).
+        expiry = at_expiry(call.principal, attendance.stop)
+        if expiry is not None:
+            waiting.append(expiry)
 
 
 def _unknown_version(head: Head) -> Refusal | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from interlock.errors import INVALID_REQUEST
-from interlock.protocol.call import Call
+from interlock.protocol.call import LOCAL, Call, Principal
 from interlock.protocol.dispatch import admit
 from interlock.protocol.exchange import ALONE
 from interlock.protocol.ladder import Mirror, Refusal
@@ -22,7 +22,7 @@ def several(body: bytes, session: HttpSession | None) -> list[bytes] | Fault | N
 
 
 def sort(
-    found: list[bytes], session: HttpSession, mirror: Mirror
+    found: list[bytes], session: HttpSession, mirror: Mirror, principal: Principal = LOCAL
 ) -> tuple[list[Call], list[bytes]]:
     """The calls among *found*, and the errors that answer what is none of them.
 
@@ -43,7 +43,7 @@ def sort(
         belongs = session.room_for(number)
         if any(call.id == number for call in calls):
             belongs = Refusal(INVALID_REQUEST, f"The id {number!r} is in this batch twice")
-        call = admit(message, TO_SERVER, mirror, belongs)
+        call = admit(message, TO_SERVER, mirror, belongs, principal)
         if type(call) is Call and call.session is None:
             call = Refusal(INVALID_REQUEST, ALONE, id=number)
         if type(call) is Refusal:

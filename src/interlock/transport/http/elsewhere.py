@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from interlock.protocol.call import Call
+from interlock.protocol.call import LOCAL, Call, Principal
 from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.session import Session, State
 from interlock.wire.jsonrpc import UNREADABLE, encode
@@ -22,7 +22,9 @@ log: Final = logging.getLogger("interlock.http")
 
 
 class Known(Struct, frozen=True, omit_defaults=True):
-    """What a session has settled so far."""
+    """What a session has settled so far. *owner* is who began it, as its subject, issuer and client;
+    empty for whoever was not asked.
+    """
 
     revision: str
     client: Implementation | None = None
@@ -30,6 +32,11 @@ class Known(Struct, frozen=True, omit_defaults=True):
     log_level: LogLevel | None = None
     ready: bool = False
     watched: tuple[str, ...] = ()
+    owner: tuple[str, str, str] | None = None
+
+    @property
+    def owned(self) -> Principal:
+        return Principal(*self.owner) if self.owner is not None else LOCAL
 
 
 _known: Final = msgspec.json.Decoder(Known)
@@ -38,8 +45,9 @@ Meet: TypeAlias = Callable[[Session, Known], Awaitable[None]]
 """Brings a session here to where others have brought it."""
 
 
-def known_of(session: Session) -> Known:
+def known_of(session: Session, owner: Principal = LOCAL) -> Known:
     envelope = session.envelope
+    who = (owner.subject, owner.issuer, owner.client_id)
     return Known(
         envelope.revision.name,
         envelope.client,
@@ -47,12 +55,13 @@ def known_of(session: Session) -> Known:
         envelope.log_level,
         session.state is State.READY,
         tuple(sorted(session.watched)),
+        who if any(who) else None,
     )
 
 
-def write(session: Session) -> bytes:
+def write(session: Session, owner: Principal = LOCAL) -> bytes:
     """What others have to know of *session*; the same as long as nothing changes."""
-    return encode(known_of(session))
+    return encode(known_of(session, owner))
 
 
 def read(value: bytes) -> Known | None:
@@ -81,8 +90,8 @@ def meeting(dispatch: Dispatch) -> Meet:
     The service learns of it as it would have here: from `initialize`, and from what is subscribed to.
     """
 
-    async def say(session: Session, method: str, params: Params) -> None:
-        call = Call(BY_NAME[method], params, session.envelope, session=session, id=_ID)
+    async def say(session: Session, owner: Principal, method: str, params: Params) -> None:
+        call = Call(BY_NAME[method], params, session.envelope, owner, session=session, id=_ID)
         await dispatch.respond(call)
 
     async def meet(session: Session, known: Known) -> None:
@@ -94,16 +103,16 @@ def meeting(dispatch: Dispatch) -> Meet:
                 client_info=client,
             )
             session.open(greeting)
-            await say(session, INITIALIZE, greeting)
+            await say(session, known.owned, INITIALIZE, greeting)
         if known.ready:
             session.initialized()
         if known.log_level is not None:
             session.set_level(known.log_level)
         here, there = session.watched, frozenset(known.watched)
         for uri in there - here:
-            await say(session, "resources/subscribe", SubscribeParams(uri=uri))
+            await say(session, known.owned, "resources/subscribe", SubscribeParams(uri=uri))
         for uri in here - there:
-            await say(session, "resources/unsubscribe", SubscribeParams(uri=uri))
+            await say(session, known.owned, "resources/unsubscribe", SubscribeParams(uri=uri))
 
     return meet
 

@@ -19,14 +19,19 @@ async def follow(
     *,
     keep_alive: float,
     prime: bool,
+    lasts: float | None = None,
 ) -> None:
     """Send what comes on *stream* behind event *after*, and a sign of life every so often.
 
-    *prime* opens it with an event that is only an id.
+    *prime* opens it with an event that is only an id. *lasts* is for how many seconds it is followed
+    at most; what comes later waits for a client that comes back.
     """
     arrived = asyncio.Event()
     reader = stream.read(after, arrived.set)
     watcher = asyncio.create_task(left(receive, reader.lose))
+    timer = None
+    if lasts is not None:
+        timer = asyncio.get_running_loop().call_later(lasts, reader.lose)
     headers = [*STREAM_HEADERS, *headers]
     try:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -43,6 +48,8 @@ async def follow(
         reader.lose()  # How a standing stream usually ends.
     finally:
         watcher.cancel()
+        if timer is not None:
+            timer.cancel()
         reader.leave()
 
 

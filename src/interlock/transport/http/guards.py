@@ -7,12 +7,14 @@ checks are what keeps a page from talking to it (2026-07-28 § Streamable HTTP, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias, final
+from collections.abc import Sequence
+from typing import Final, final
 
 from msgspec import Struct
 
+from interlock.protocol.gate import RawHeaders
 from interlock.protocol.ladder import Mirror
+from interlock.transport.http.hardening import SAFE
 from interlock.wire import headers
 from interlock.wire.methods import BY_NAME as METHODS
 from interlock.wire.versions import BY_NAME as REVISIONS
@@ -20,8 +22,6 @@ from interlock.wire.versions import BY_NAME as REVISIONS
 BODY_LIMIT: Final = 16 * 1024 * 1024
 """The most bytes a request may have, unless told otherwise."""
 LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
-
-RawHeaders: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 _USUAL: Final = [b"application/json, text/event-stream"]
 _KNOWN: Final = {name.encode(): name for name in (*REVISIONS, *METHODS)}
@@ -33,7 +33,7 @@ class Head(Struct):
     """What the headers of a request say, as far as MCP reads them.
 
     *json_body* is whether the body is JSON as it stands, *takes_json* and *takes_stream* what the
-    response may be.
+    response may be; *fixed* are headers that each response has.
     """
 
     mirror: Mirror
@@ -43,6 +43,7 @@ class Head(Struct):
     takes_json: bool = True
     takes_stream: bool = True
     json_body: bool = False
+    fixed: list[tuple[bytes, bytes]] = []
 
 
 @final
@@ -67,8 +68,10 @@ class Guards:
         hosts: Sequence[str] = LOOPBACK,
         origins: Sequence[str] = (),
         body_limit: int = BODY_LIMIT,
+        fixed: list[tuple[bytes, bytes]] = SAFE,
     ) -> None:
         self.body_limit = body_limit
+        self.fixed = fixed
         self._any_host = "*" in hosts
         self._hosts = frozenset(host.lower() for host in hosts)
         self._origins = frozenset(origin.lower() for origin in origins)
@@ -77,8 +80,9 @@ class Guards:
 
     def inspect(self, raw: RawHeaders) -> Head | Rejection:
         """Read the headers once, and refuse what must not go on."""
-        mirror = Mirror(headers=raw)
-        head = Head(mirror)
+        mirror = Mirror()
+        head = Head(mirror, fixed=self.fixed)
+        parameters: list[tuple[bytes, bytes]] = []
         host: bytes | None = None
         accepted: list[bytes] = []
         encoded = False
@@ -121,6 +125,9 @@ class Guards:
                     repeated = head.session is not None
                     head.session = value.decode("latin-1")
                 else:
+                    # Of all headers these alone go on to handlers: a token must not.
+                    parameters.append((name, value))
+                    mirror.headers = parameters
                     continue
                 if repeated:
                     return Rejection(400, f"Two {name.decode('latin-1')} headers")

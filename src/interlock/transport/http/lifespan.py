@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
-from interlock.protocol.call import Service
 from interlock.transport.http.plain import Receive, Send
 
 log: Final = logging.getLogger("interlock.http")
 
 
+class Startable(Protocol):
+    """What is started and stopped: a service, perhaps with what stands before it."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
 class Lifespan:
     """Starts *service* once, for whoever comes first, and stops it. *ends* is called at each close."""
 
-    def __init__(self, service: Service, ends: Callable[[], None]) -> None:
+    def __init__(self, service: Startable, ends: Callable[[], None]) -> None:
         self.ready = False
         self._service = service
         self._ends = ends

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote
 
-from interlock.errors import INVALID_REQUEST
+from interlock.errors import INTERNAL_ERROR, INVALID_REQUEST
+from interlock.protocol.gate import Denial
 from interlock.protocol.ladder import Refusal
 from interlock.transport.http.guards import Head
+from interlock.transport.http.hardening import UNKEPT
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -35,12 +38,18 @@ async def refuse(
 
 async def turn_away(send: Send, refusal: Refusal, headers: Sequence[Header]) -> None:
     body = refusal.encode()
-    await whole(send, refusal.status, [JSON, length(body), *headers], body)
+    await whole(send, refusal.status, [JSON, length(body), UNKEPT, *headers], body)
+
+
+async def deny(send: Send, denial: Denial, headers: Sequence[Header]) -> None:
+    """Answer a request that the gate did not let in; what would be let in is in the headers."""
+    code = INVALID_REQUEST if denial.status < 500 else INTERNAL_ERROR
+    await refuse(send, denial.status, denial.reason, [*denial.headers, *headers], code)
 
 
 async def bare(send: Send, status: int, headers: list[Header]) -> None:
     """A response that is its status and headers alone."""
-    await whole(send, status, headers, b"")
+    await whole(send, status, [UNKEPT, *headers], b"")
 
 
 async def whole(send: Send, status: int, headers: list[Header], body: bytes) -> None:
@@ -56,10 +65,13 @@ def length(body: bytes) -> Header:
 
 
 def cors(head: Head) -> list[Header]:
-    """What lets a page of an allowed origin read a response; nothing for other clients."""
+    """The headers of any response to a request; for a page of an allowed origin also those that let
+    it read the response.
+    """
     if head.origin is None:
-        return []
+        return head.fixed
     return [
+        *head.fixed,
         (b"access-control-allow-origin", head.origin.encode("latin-1")),
         (b"access-control-expose-headers", _EXPOSED),
         (b"vary", b"Origin"),
@@ -69,10 +81,18 @@ def cors(head: Head) -> list[Header]:
 def preflight(head: Head, methods: bytes) -> list[Header]:
     """What a browser asks before it lets a page of an allowed origin send anything."""
     if head.origin is None:
-        return [(b"allow", methods + b", OPTIONS")]
+        return [*head.fixed, (b"allow", methods + b", OPTIONS")]
     return [
         *cors(head),
         (b"access-control-allow-methods", methods),
         (b"access-control-allow-headers", b"*, Authorization"),
         (b"access-control-max-age", b"600"),
     ]
+
+
+def address(scope: Scope) -> str:
+    """The path that was asked for, as the client wrote it: with what the app is mounted under."""
+    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
+    if root and not path.startswith(root + "/"):
+        path = root + path  # How servers of before ASGI 3.0 was clear about it hand it over.
+    return quote(path)

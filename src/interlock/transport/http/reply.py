@@ -21,6 +21,7 @@ from interlock.errors import (
 from interlock.protocol.outgoing import outcome
 from interlock.protocol.session import State
 from interlock.transport.channel import HIGH_WATER
+from interlock.transport.http.hardening import UNKEPT
 from interlock.transport.http.plain import JSON, Header, Send, length
 from interlock.transport.http.sessions import HttpSession
 from interlock.transport.http.streams import Reader, Stream
@@ -169,11 +170,21 @@ class Reply:
         if self._is_lost():
             self._give_up()
 
-    async def finish(self, body: bytes, status: int = 200) -> None:
-        """Send the answer: as the last event of a stream that was begun, else alone."""
-        await self.finish_all([body], body, status)
+    async def finish(
+        self, body: bytes, status: int = 200, headers: tuple[Header, ...] = ()
+    ) -> None:
+        """Send the answer: as the last event of a stream that was begun, else alone, and then with
+        its *status* and *headers*.
+        """
+        await self.finish_all([body], body, status, headers)
 
-    async def finish_all(self, bodies: list[bytes], alone: bytes, status: int = 200) -> None:
+    async def finish_all(
+        self,
+        bodies: list[bytes],
+        alone: bytes,
+        status: int = 200,
+        headers: tuple[Header, ...] = (),
+    ) -> None:
         """Send several answers: as the last events of a stream, else as *alone* says them all."""
         self._end()
         begun = self._started or self._events or self._stream is not None
@@ -182,7 +193,8 @@ class Reply:
                 self._put(body)
             await self._end_stream()
         elif not self.dead:
-            await self._whole(status, [JSON, length(alone), *self._headers], alone)
+            own = [JSON, length(alone), UNKEPT, *self._headers, *headers]
+            await self._whole(status, own, alone)
 
     async def abandon(self) -> None:
         """End without an answer: the call was cancelled by whoever made it."""
@@ -190,7 +202,7 @@ class Reply:
         if self._started or self._events or self._stream is not None:
             await self._end_stream()
         elif not self.dead:
-            await self._whole(202, self._headers, b"")
+            await self._whole(202, [UNKEPT, *self._headers], b"")
 
     def release(self) -> None:
         """Let go of what is still set to happen. Safe to call at any time, also twice."""

@@ -21,6 +21,7 @@ from interlock.errors import (
     RpcError,
     StoreError,
 )
+from interlock.protocol.call import LOCAL, Principal
 from interlock.protocol.exchange import RUNNING_LIMIT, Running
 from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session, State
@@ -77,13 +78,17 @@ class Standing:
 
 
 class HttpSession:
-    """One legacy client over HTTP. Most are idle: what only a busy one needs is made for it."""
+    """One legacy client over HTTP, and its *owner*: who began it, whom alone it is there for.
+
+    Most are idle: what only a busy one needs is made for it.
+    """
 
     __slots__ = (
         "_keep",
         "_last_ask",
         "_streams",
         "asked",
+        "owner",
         "running",
         "saved",
         "session",
@@ -93,7 +98,8 @@ class HttpSession:
         "version",
     )
 
-    def __init__(self, id: str, keep: Keep) -> None:
+    def __init__(self, id: str, keep: Keep, owner: Principal = LOCAL) -> None:
+        self.owner = owner
         self.standing = Standing()
         self.session = Session(id, self.standing)
         self.running: dict[Id, Running] = {}
@@ -231,9 +237,9 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def prepare(self) -> HttpSession:
+    def prepare(self, owner: Principal = LOCAL) -> HttpSession:
         """A session that nobody can find yet; `keep` it once its handshake was taken."""
-        return HttpSession(os.urandom(24).hex(), self._keep)
+        return HttpSession(os.urandom(24).hex(), self._keep, owner)
 
     async def keep(self, session: HttpSession) -> None:
         """Let *session* be found; the one that was idle longest makes room if need be."""
@@ -253,11 +259,14 @@ class Sessions:
                 self.drop(session)
                 raise
 
-    async def find(self, id: str) -> HttpSession | None:
+    async def find(self, id: str, asker: Principal = LOCAL) -> HttpSession | None:
+        """The session, if it is there and *asker* began it: an id alone opens none (Security Best
+        Practices, Session Hijacking).
+        """
         if self._table is not None:
-            return await self._look_up(id, self._table)
+            return await self._look_up(id, asker, self._table)
         session = self._sessions.get(id)
-        if session is None:
+        if session is None or session.owner != asker:
             return None
         if self._clock() - session.touched > self._idle and not session.busy:
             self.drop(session)
@@ -291,7 +300,7 @@ class Sessions:
         They are alive without a request; and what was ended elsewhere has to end here.
         """
         for session in [each for each in self._sessions.values() if each.busy]:
-            await self.find(session.session.id)
+            await self.find(session.session.id, session.owner)
 
     def close(self) -> None:
         """End what of every session is here. Those in a table stay there."""
@@ -303,12 +312,19 @@ class Sessions:
         if self._holding is not None:
             self._holding.cancel()
 
-    async def _look_up(self, id: str, table: Table) -> HttpSession | None:
+    async def _look_up(self, id: str, asker: Principal, table: Table) -> HttpSession | None:
         entry = await table.get(id) if len(id) <= ID_LENGTH else None
         session = self._sessions.get(id)
         if entry is None:
             if session is not None:
                 self.drop(session)
+            return None
+        if session is not None:
+            owner = session.owner
+        else:
+            known = read(entry.value)
+            owner = known.owned if known is not None else None
+        if owner != asker:
             return None
         if session is None:
             session = await self._arrive(id, entry)
@@ -331,7 +347,10 @@ class Sessions:
         return await asyncio.shield(arriving)
 
     async def _take_up(self, id: str, entry: Entry) -> HttpSession | None:
-        session = HttpSession(id, self._keep)
+        known = read(entry.value)
+        if known is None:
+            return None
+        session = HttpSession(id, self._keep, known.owned)
         if not await self._learn(session, entry):
             return None
         self._sweep()
@@ -345,18 +364,20 @@ class Sessions:
             return False
         known = theirs
         if session.saved and (before := read(session.saved)) is not None:
-            known = merged(before, known_of(session.session), theirs)
+            known = merged(before, known_of(session.session, session.owner), theirs)
         session.version = entry.version
         session.saved = entry.value
         await self.meet(session.session, known)
         if known == theirs:
-            session.saved = write(session.session)  # Else there is something to say of it.
+            session.saved = write(
+                session.session, session.owner
+            )  # Else there is something to say of it.
         return True
 
     async def _tell(self, session: HttpSession, table: Table) -> None:
         name = session.session.id
         for _ in range(TRIES):
-            value = write(session.session)
+            value = write(session.session, session.owner)
             if value == session.saved:
                 return
             version = await table.put(name, value, ttl=self._idle, version=session.version)

@@ -11,22 +11,26 @@ import contextlib
 import os
 from collections import deque
 from typing import Final
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 from interlock.errors import ConnectionLost
-from interlock.protocol.call import Service
+from interlock.protocol.call import LOCAL, Principal, Service
+from interlock.protocol.gate import Gate
 from interlock.transport.channel import HIGH_WATER
 from interlock.transport.duplex import serve
 from interlock.transport.http.attendance import left
 from interlock.transport.http.bodies import take
+from interlock.transport.http.expiry import at_expiry
 from interlock.transport.http.guards import Head
 from interlock.transport.http.plain import (
     Header,
     Receive,
     Scope,
     Send,
+    address,
     bare,
     cors,
+    deny,
     preflight,
     refuse,
 )
@@ -40,19 +44,27 @@ STREAMS: Final = 1000
 _METHODS: Final = b"GET, POST"
 _ALLOW: Final[list[Header]] = [(b"allow", _METHODS + b", OPTIONS")]
 _NAME: Final = "session_id"
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 class SseEndpoint:
     """Serves *service* at *path*: GET opens a stream, and POST carries what its client says.
 
     The path of a stream's POSTs is the same, with a name that nobody can guess. Who may come here at
-    all is decided before. *body_limit* is for one message.
+    all is decided before; what a stream is for only its own principal may say, and not with less
+    scope than it was opened with, as what is said is done with that. *body_limit* is for one message.
     """
 
     def __init__(
-        self, service: Service, path: str, body_limit: int, keep_alive: float = KEEP_ALIVE
+        self,
+        service: Service,
+        path: str,
+        body_limit: int,
+        keep_alive: float = KEEP_ALIVE,
+        gate: Gate | None = None,
     ) -> None:
         self.path = path.rstrip("/")
+        self._gate = gate
         self._service = service
         self._body_limit = body_limit
         self._keep_alive = keep_alive
@@ -63,13 +75,20 @@ class SseEndpoint:
     def __len__(self) -> int:
         return len(self._lines)
 
-    async def serve(self, scope: Scope, head: Head, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+    async def serve(
+        self,
+        scope: Scope,
+        head: Head,
+        receive: Receive,
+        send: Send,
+        principal: Principal = LOCAL,
+    ) -> None:
+        """Answer one request of *principal*'s."""
         match scope["method"]:
             case "GET":
-                await self._stream(scope, head, receive, send)
+                await self._stream(scope, head, receive, send, principal)
             case "POST":
-                await self._take(scope, head, receive, send)
+                await self._take(scope, head, receive, send, principal)
             case "OPTIONS":
                 await bare(send, 204, preflight(head, _METHODS))
             case method:
@@ -82,7 +101,9 @@ class SseEndpoint:
         for channel in self._channels:
             channel.hang_up()
 
-    async def _stream(self, scope: Scope, head: Head, receive: Receive, send: Send) -> None:
+    async def _stream(
+        self, scope: Scope, head: Head, receive: Receive, send: Send, principal: Principal
+    ) -> None:
         if not head.takes_stream:
             why = "GET opens a stream: Accept must allow text/event-stream"
             await refuse(send, 406, why, cors(head))
@@ -91,10 +112,10 @@ class SseEndpoint:
             await refuse(send, 503, f"More than {STREAMS} streams at once; try later", cors(head))
             return
         name = os.urandom(24).hex()
-        line = self._lines[name] = _Line(send)
+        line = self._lines[name] = _Line(send, principal)
         closings = self._closings
         try:
-            await line.open([*STREAM_HEADERS, *cors(head)], f"{_address(scope)}?{_NAME}={name}")
+            await line.open([*STREAM_HEADERS, *cors(head)], f"{address(scope)}?{_NAME}={name}")
             if closings == self._closings:
                 await self._serve(line, receive, name)
             else:
@@ -107,9 +128,12 @@ class SseEndpoint:
     async def _serve(self, line: _Line, receive: Receive, name: str) -> None:
         channel = QueuedChannel(line, "the client")
         self._channels.add(channel)
+        expiry = at_expiry(line.owner, channel.hang_up)
         # A task of its own, so that a client that leaves ends its calls at once: nothing can be
         # answered any more, and there is no coming back to a stream of this transport.
-        serving = asyncio.create_task(serve(self._service, channel, name=name))
+        serving = asyncio.create_task(
+            serve(self._service, channel, name=name, principal=line.owner)
+        )
         beside = [
             asyncio.create_task(left(receive, line.hang_up, serving.cancel)),
             asyncio.create_task(line.breathe(self._keep_alive)),
@@ -118,6 +142,8 @@ class SseEndpoint:
             await asyncio.wait([serving])
         finally:
             self._channels.discard(channel)
+            if expiry is not None:
+                expiry.cancel()
             for task in beside:
                 task.cancel()
             serving.cancel()
@@ -125,7 +151,9 @@ class SseEndpoint:
         if not serving.cancelled():
             serving.result()
 
-    async def _take(self, scope: Scope, head: Head, receive: Receive, send: Send) -> None:
+    async def _take(
+        self, scope: Scope, head: Head, receive: Receive, send: Send, principal: Principal
+    ) -> None:
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         names = query.get(_NAME, [])
         if not names:
@@ -137,8 +165,11 @@ class SseEndpoint:
         if body is None:
             return
         line = self._lines.get(names[0])
-        if line is None or line.over:
+        if line is None or line.over or line.owner != principal:
+            # Whoever has only its name is told no more than whoever guesses (Session Hijacking).
             await refuse(send, 404, "No such stream: it ended or never was", cors(head))
+        elif self._gate is not None and principal.lacks(allowed := line.owner.scopes or _NONE):
+            await deny(send, self._gate.short(principal, allowed), cors(head))
         elif not line.take(body):
             why = "Too much waits already; read the answers on the stream first"
             await refuse(send, 429, why, cors(head))
@@ -149,7 +180,8 @@ class SseEndpoint:
 class _Line:
     """What a client POSTs one way, its stream the other."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, owner: Principal) -> None:
+        self.owner = owner
         self.over = False
         self._send = send
         self._came: deque[bytes] = deque()
@@ -213,11 +245,3 @@ class _Line:
             await self._send(event)
         except OSError as error:
             raise ConnectionLost(f"the client is gone: {error}") from error
-
-
-def _address(scope: Scope) -> str:
-    """The path that was asked for, as the client wrote it: with what the app is mounted under."""
-    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
-    if root and not path.startswith(root + "/"):
-        path = root + path  # How servers of before ASGI 3.0 was clear about it hand it over.
-    return quote(path)
