@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = 260
+MODULES = 268
 HEAVY = {
     "aiohttp",
     "click",

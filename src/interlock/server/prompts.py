@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import msgspec
 
-from interlock.errors import INVALID_PARAMS, RpcError
-from interlock.protocol.call import Call
+from interlock.errors import INVALID_PARAMS, InsufficientScope, RpcError
+from interlock.protocol.call import NO_SCOPES, Call
 from interlock.server.function import BLOCKS, Function, MakeContext, Signature
 from interlock.server.older import known
 from interlock.server.parking import Parking
@@ -29,9 +29,18 @@ from interlock.wire.prompts import (
 
 
 class FunctionPrompt:
-    """A function that writes the messages of a prompt."""
+    """A function that writes the messages of a prompt. *scopes* are what a caller's token has to
+    allow.
+    """
 
-    def __init__(self, function: Function, listed: Prompt, kept: CacheHints | None = None) -> None:
+    def __init__(
+        self,
+        function: Function,
+        listed: Prompt,
+        kept: CacheHints | None = None,
+        scopes: frozenset[str] = NO_SCOPES,
+    ) -> None:
+        self.scopes = scopes
         self.listed = listed
         self.kept = kept
         self.key = listed.name
@@ -62,6 +71,8 @@ class Prompts:
         prompt = self.shelf.get(params.name)
         if prompt is None:
             raise RpcError(INVALID_PARAMS, f"Unknown prompt: {params.name[:100]!r}")
+        if prompt.scopes and call.principal.lacks(prompt.scopes):
+            raise InsufficientScope(prompt.scopes)
         return await self._parking.answer(
             call, prompt.signature, lambda own: self._get(own, prompt, params)
         )

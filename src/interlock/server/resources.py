@@ -8,8 +8,14 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
-from interlock.errors import INVALID_PARAMS, RegistrationError, ResourceNotFound, RpcError
-from interlock.protocol.call import Call
+from interlock.errors import (
+    INVALID_PARAMS,
+    InsufficientScope,
+    RegistrationError,
+    ResourceNotFound,
+    RpcError,
+)
+from interlock.protocol.call import NO_SCOPES, Call
 from interlock.server.function import Function, MakeContext, Signature
 from interlock.server.parking import Parking
 from interlock.server.shape import BadArguments
@@ -37,13 +43,20 @@ _Found: TypeAlias = list[ResourceContents] | ReadResourceResult | InputRequired
 
 
 class FunctionResource:
-    """A function that gives the contents of one URI. *hints* are for these, not for the list."""
+    """A function that gives the contents of one URI. *hints* are for these, not for the list;
+    *scopes* are what a caller's token has to allow.
+    """
 
     kept = None
 
     def __init__(
-        self, function: Function, listed: Resource, hints: CacheHints | None = None
+        self,
+        function: Function,
+        listed: Resource,
+        hints: CacheHints | None = None,
+        scopes: frozenset[str] = NO_SCOPES,
     ) -> None:
+        self.scopes = scopes
         self.listed = listed
         self.hints = hints
         self.key = listed.uri
@@ -67,8 +80,13 @@ class FunctionTemplate:
     kept = None
 
     def __init__(
-        self, function: Function, listed: ResourceTemplate, hints: CacheHints | None = None
+        self,
+        function: Function,
+        listed: ResourceTemplate,
+        hints: CacheHints | None = None,
+        scopes: frozenset[str] = NO_SCOPES,
     ) -> None:
+        self.scopes = scopes
         self.listed = listed
         self.hints = hints
         self.key = listed.uri_template
@@ -122,7 +140,7 @@ class Resources:
         params = call.params
         assert isinstance(params, ReadResourceParams)
         uri = params.uri
-        item, values = self._find(uri)
+        item, values = self._found(call, uri)
         result = await self._parking.answer(
             call, item.signature, lambda own: self._read(own, item, uri, values)
         )
@@ -144,11 +162,18 @@ class Resources:
 
     async def contents(self, call: Call, uri: str) -> Sequence[ResourceContents]:
         """What `Context.read_resource` gives a handler."""
-        item, values = self._find(uri)
+        item, values = self._found(call, uri)
         found = await self._contents(call, item, uri, values)
         if isinstance(found, InputRequired):
             raise RpcError(INVALID_PARAMS, f"{uri} asks for input, which a handler cannot give")
         return found.contents if isinstance(found, ReadResourceResult) else found
+
+    def _found(self, call: Call, uri: str) -> tuple[_Item, tuple[Any, ...]]:
+        """What *uri* is one of, if the caller may read it: a handler reads no more for it either."""
+        item, values = self._find(uri)
+        if item.scopes and call.principal.lacks(item.scopes):
+            raise InsufficientScope(item.scopes)
+        return item, values
 
     def _find(self, uri: str) -> tuple[_Item, tuple[Any, ...]]:
         """What *uri* is one of, and the values that its function is called with."""

@@ -6,8 +6,17 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from interlock.errors import METHOD_NOT_FOUND, RegistrationError, RpcError
+from interlock.auth.settings import AuthSettings
+from interlock.auth.tokens import TokenVerifier
+from interlock.errors import (
+    METHOD_NOT_FOUND,
+    ConfigError,
+    InsufficientScope,
+    RegistrationError,
+    RpcError,
+)
 from interlock.protocol.call import Call, Handler, Middleware, stack
+from interlock.protocol.gate import Gate
 from interlock.protocol.sealing import Keyring, from_environment
 from interlock.server.apps import Html
 from interlock.server.apps import page as app_page
@@ -21,17 +30,18 @@ from interlock.server.lifespan import Factory, Lifespan
 from interlock.server.parking import LIMIT, SECONDS, Parking
 from interlock.server.prompts import FunctionPrompt, Prompts
 from interlock.server.resources import FunctionResource, FunctionTemplate, Resources
-from interlock.server.shelf import UNCACHED, Caching, Shelf, drawn, hints_of
+from interlock.server.shelf import UNCACHED, Caching, Shelf, drawn, hints_of, needed
 from interlock.server.subscriptions import Subscriptions
 from interlock.server.tasks import Tasks
 from interlock.server.threads import WORKERS, Threads
-from interlock.server.tools import Tools, describe, shown
+from interlock.server.tools import FunctionTool, Tools, describe, shown
 from interlock.server.worker import Mode, Worker
 from interlock.store.memory import MemoryStore
 from interlock.store.ports import Store
 from interlock.wire.apps import EXTENSION as UI
 from interlock.wire.apps import SCHEME, Audience, Csp, Permission, ToolPage, page_of_tool
 from interlock.wire.apps import SETTINGS as UI_SETTINGS
+from interlock.wire.completion import CompleteParams, PromptReference
 from interlock.wire.content import ResourceContents
 from interlock.wire.lifecycle import (
     InitializeResult,
@@ -73,6 +83,10 @@ class Server:
     over its end. Workers of one name that share a store tell one another's clients of changes. The
     server opens it when it starts, and closes it when it stops.
 
+    *auth* says who may come in over HTTP: callers with an access token that *token_verifier* finds
+    good, by default one that an issuer of *auth*'s has signed. Over stdio and in this process nobody
+    is asked. A proof of possession is taken once by all workers that share a *store*.
+
     A server may be changed while it runs: clients are told, of the kinds that it had when they
     came. *offers* names kinds ("tools", "resources", "prompts") that it will have later.
     """
@@ -98,7 +112,18 @@ class Server:
         parked_seconds: float = SECONDS,
         store: Store | None = None,
         tasks: TaskLimits = TaskLimits(),  # noqa: B008  frozen
+        auth: AuthSettings | None = None,
+        token_verifier: TokenVerifier | None = None,
     ) -> None:
+        if token_verifier is not None and auth is None:
+            raise ConfigError(
+                "token_verifier= verifies tokens of an issuer, for a resource: say which with "
+                "auth=AuthSettings(issuer_url=…, resource_server_url=…)"
+            )
+        self._auth = auth
+        self._verifier = token_verifier
+        self._gate: Gate | None = None
+        self._shared = store
         self.info = Implementation(
             name=name,
             version=version,
@@ -145,22 +170,25 @@ class Server:
         self._new_shelf = shelf
         self._offer_skills: Callable[[Path, str], None] | None = None
         self.tools = Tools(
-            shelf("tools", "tool", "tools", shown=shown),
+            shelf("tools", "tool", "tools", shown=shown, hidden=_hidden),
             self._context,
             self._threads,
             self._parking,
             self.worker,
         )
         self.resources = Resources(
-            shelf("resources", "resource", "resources"),
-            shelf("resourceTemplates", "resource template", "resources"),
+            shelf("resources", "resource", "resources", hidden=_needs),
+            shelf("resourceTemplates", "resource template", "resources", hidden=_needs),
             self._context,
             self._threads,
             self._parking,
             hints_of(cache, "reads"),
         )
         self.prompts = Prompts(
-            shelf("prompts", "prompt", "prompts"), self._context, self._threads, self._parking
+            shelf("prompts", "prompt", "prompts", hidden=_needs),
+            self._context,
+            self._threads,
+            self._parking,
         )
         self.completions = Completions(self._arguments_of, self._threads)
         self._routes: dict[str, Handler] = {
@@ -206,6 +234,8 @@ class Server:
         cache: CacheHints | None = None,
         ui: str | None = None,
         visibility: Sequence[Audience] | None = None,
+        scopes: Iterable[str] = (),
+        list_without_scopes: bool = False,
     ) -> Callable[[F], F]: ...
 
     def tool(self, function: F | None = None, /, **options: Any) -> F | Callable[[F], F]:
@@ -226,6 +256,10 @@ class Server:
         *ui* is the page (`app_resource`) that shows its results where a client can; what the tool
         returns must do without. *visibility* ["app"] keeps it to pages: hosts do not show it to
         their model, but those that know of no apps do.
+
+        *scopes* are what a caller's access token has to allow, all of them; over HTTP whoever has
+        less is told what to ask for. Such a tool is in the lists of those who may call it, or with
+        *list_without_scopes* of all, so that clients find out what more they could ask for.
         """
 
         def register(function: F) -> F:
@@ -250,6 +284,7 @@ class Server:
         icons: Sequence[Icon] | None = None,
         meta: dict[str, Any] | None = None,
         cache: CacheHints | None = None,
+        scopes: Iterable[str] = (),
     ) -> Callable[[F], F]:
         """Offer what a function gives as a resource; with `{variables}` in *uri*, as a template.
 
@@ -257,7 +292,8 @@ class Server:
         says that there is no such resource. Its parameters are the template's variables, converted
         to their types. Variables never match `..` or an encoded slash unless written `{+path}`,
         and `..` not even then. *size* is how many bytes a resource has, if that is known before
-        it is read. *cache* is how long what it gives may be kept.
+        it is read. *cache* is how long what it gives may be kept. *scopes* are what a caller's access
+        token has to allow; whoever has less does not see it listed either.
         """
         if not isinstance(uri, str):  # pyright: ignore[reportUnnecessaryIsInstance]  for callers without types
             raise RegistrationError("@server.resource needs a URI: @server.resource('scheme://…')")
@@ -272,14 +308,15 @@ class Server:
                 "icons": drawn(icons),
                 "meta": meta,
             }
+            allowed = needed(uri, scopes)
             if "{" not in uri:
                 listed = Resource(uri=uri, size=size, **common)
-                self.resources.resources.add(FunctionResource(function, listed, cache))
+                self.resources.resources.add(FunctionResource(function, listed, cache, allowed))
             else:
                 if size is not None:
                     raise RegistrationError(f"{uri!r} is many resources, which have no one size")
                 template = ResourceTemplate(uri_template=uri, **common)
-                self.resources.templates.add(FunctionTemplate(function, template, cache))
+                self.resources.templates.add(FunctionTemplate(function, template, cache, allowed))
             return function
 
         return register
@@ -333,13 +370,15 @@ class Server:
         icons: Sequence[Icon] | None = None,
         meta: dict[str, Any] | None = None,
         cache: CacheHints | None = None,
+        scopes: Iterable[str] = (),
     ) -> Callable[[F], F]: ...
 
     def prompt(self, function: F | None = None, /, **options: Any) -> F | Callable[[F], F]:
         """Offer a function as a prompt, with or without parentheses.
 
         It returns text, a content block, a `PromptMessage`, or a list of those. Arguments arrive
-        as strings and are converted to the types of the parameters.
+        as strings and are converted to the types of the parameters. *scopes* are what a caller's
+        access token has to allow; whoever has less does not see it listed either.
         """
 
         def register(function: F) -> F:
@@ -350,7 +389,8 @@ class Server:
                 icons=drawn(options.get("icons")),
                 meta=options.get("meta"),
             )
-            self.prompts.shelf.add(FunctionPrompt(function, prompt, options.get("cache")))
+            allowed = needed(prompt.name, options.get("scopes", ()))
+            self.prompts.shelf.add(FunctionPrompt(function, prompt, options.get("cache"), allowed))
             return function
 
         return register(function) if function is not None else register
@@ -455,6 +495,31 @@ class Server:
             await self._store.close()
 
     @property
+    def gate(self) -> Gate | None:
+        """What asks for access tokens over HTTP; None if nobody is asked. Whoever serves the server
+        puts it before everything else: `transport.http.asgi.App` does.
+        """
+        if self._gate is None and self._auth is not None:
+            # Kept out of servers without it, with the cryptography beneath.
+            from interlock.auth.bearer import Bearer
+            from interlock.auth.verifiers import JwtVerifier
+
+            auth = self._auth
+            self._gate = Bearer(
+                auth,
+                self._verifier or JwtVerifier(auth.issuers, auth.resource),
+                offered=self._scopes,
+                table=self._shared.table("proofs") if self._shared is not None else None,
+                keyring=self._keyring,
+            )
+        return self._gate
+
+    @property
+    def scoped(self) -> bool:
+        """Whether some of what it offers is only for callers with certain scopes."""
+        return bool(self._scopes())
+
+    @property
     def instructions(self) -> str | None:
         """What clients show a model of how to use the server."""
         return self._introduction.instructions
@@ -463,6 +528,15 @@ class Server:
     def capabilities(self) -> ServerCapabilities:
         """What the server offers at this moment."""
         return self._introduction.capabilities
+
+    def _scopes(self) -> frozenset[str]:
+        shelves: tuple[Shelf[Any], ...] = (
+            self.tools.shelf,
+            self.resources.resources,
+            self.resources.templates,
+            self.prompts.shelf,
+        )
+        return frozenset(scope for shelf in shelves for item in shelf for scope in item.scopes)
 
     def _has_tasks(self) -> bool:
         return any(tool.task is not None for tool in self.tools.shelf)
@@ -481,20 +555,35 @@ class Server:
     async def _complete(self, call: Call) -> Result:
         if not len(self.completions):
             raise RpcError(METHOD_NOT_FOUND, "This server completes nothing")
+        assert isinstance(call.params, CompleteParams)
+        ref = call.params.ref
+        item = self._referred(ref.name if isinstance(ref, PromptReference) else ref.uri)
+        if item is not None and item.scopes and call.principal.lacks(item.scopes):
+            raise InsufficientScope(item.scopes)
         return await self.completions.complete(call)
 
     def _arguments_of(self, reference: str) -> Iterable[str] | None:
-        prompt = self.prompts.shelf.get(reference)
-        if prompt is not None:
-            return prompt.signature.arguments.names
-        template = self.resources.templates.get(reference)
-        return template.template.names if template is not None else None
+        item = self._referred(reference)
+        if isinstance(item, FunctionPrompt):
+            return item.signature.arguments.names
+        return item.template.names if item is not None else None
+
+    def _referred(self, reference: str) -> FunctionPrompt | FunctionTemplate | None:
+        return self.prompts.shelf.get(reference) or self.resources.templates.get(reference)
 
     def _context(self, call: Call) -> Context:
         return Context(call, self._read, self._lifespan.state, self._keyring, self.worker.become)
 
     async def _read(self, call: Call, uri: str) -> Sequence[ResourceContents]:
         return await self.resources.contents(call, uri)
+
+
+def _hidden(tool: FunctionTool) -> frozenset[str]:
+    return tool.hidden
+
+
+def _needs(item: Any) -> frozenset[str]:
+    return item.scopes
 
 
 async def _done(call: Call) -> EmptyResult:

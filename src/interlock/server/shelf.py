@@ -2,7 +2,8 @@
 
 The list is encoded when it is first asked for and kept until the shelf changes; looking a
 component up is a dictionary's work, whatever their number. How long clients may keep the list is
-said with it.
+said with it. Where it depends on the caller's scopes what is on it, there is a list for each set of
+those that it depends on.
 """
 
 from __future__ import annotations
@@ -12,8 +13,15 @@ import binascii
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
 
-from interlock.errors import INVALID_PARAMS, RegistrationError, RpcError, UsageError
-from interlock.protocol.call import Call
+from interlock.auth.settings import scope_names
+from interlock.errors import (
+    INVALID_PARAMS,
+    ConfigError,
+    RegistrationError,
+    RpcError,
+    UsageError,
+)
+from interlock.protocol.call import NO_SCOPES, Call
 from interlock.wire.jsonrpc import encode
 from interlock.wire.meta import CacheHints, Icon, PagedParams, RawResult, Wire
 from interlock.wire.versions import Revision
@@ -71,6 +79,16 @@ def drawn(icons: Sequence[Icon] | None) -> list[Icon] | None:
     return list(icons) if icons else None
 
 
+def needed(name: str, scopes: Iterable[str]) -> frozenset[str]:
+    """The scopes that a component needs; raises `RegistrationError` for what is none."""
+    try:
+        return scope_names(scopes)
+    except ConfigError as error:
+        raise RegistrationError(f"{name}: {error}") from None
+
+
+LISTS: Final = 64
+"""How many sets of scopes lists are kept for; the oldest makes room."""
 _MARK: Final = 4
 """Bytes of a cursor that say whose it is."""
 
@@ -81,7 +99,8 @@ class Shelf(Generic[C]):
     *member* is the list's name in its result ("tools"), *noun* what messages call one. A page
     has *page_size* entries; None puts all on one. *changed* is called after each change. *realm*
     says whose cursors are taken: workers that serve one endpoint have the same. *shown* gives what
-    clients of a revision see of one, where that is not the same for all.
+    clients of a revision see of one, where that is not the same for all; *hidden* the scopes without
+    which a caller does not see it at all.
     """
 
     def __init__(
@@ -94,6 +113,7 @@ class Shelf(Generic[C]):
         changed: Callable[[], None] = lambda: None,
         realm: str = "",
         shown: Callable[[C, Revision], Wire] = lambda item, _: item.listed,
+        hidden: Callable[[C], frozenset[str]] = lambda _: NO_SCOPES,
     ) -> None:
         self.noun = noun
         self.hints = hints
@@ -103,7 +123,9 @@ class Shelf(Generic[C]):
         self._realm = f"{realm}\0{member}".encode()
         self._shown = shown
         self._items: dict[str, C] = {}
-        self._pages: dict[tuple[str, str | None], RawResult] = {}
+        self._hidden = hidden
+        self._scopes: frozenset[str] | None = None
+        self._lists: dict[frozenset[str] | None, dict[tuple[str, str | None], RawResult]] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -135,20 +157,36 @@ class Shelf(Generic[C]):
         """Answer a list request."""
         params = call.params
         cursor = params.cursor if isinstance(params, PagedParams) else None
+        scopes = self._scopes
+        if scopes is None:
+            scopes = self._scopes = NO_SCOPES.union(*map(self._hidden, self._items.values()))
+        held = call.principal.scopes
+        if held is not None:
+            held &= scopes
+        pages = self._lists.get(held)
+        if pages is None:
+            pages = self._lists[held] = {}
+            if len(self._lists) > LISTS:
+                del self._lists[next(iter(self._lists))]
         # What a client sees depends on its revision; each has its form, and each is kept.
         revision = call.envelope.revision
         key = (revision.name, cursor)
-        page = self._pages.get(key)
+        page = pages.get(key)
         if page is None:
-            page = self._encode(revision, cursor)
-            self._pages[key] = page
+            page = self._encode(revision, cursor, held)
+            pages[key] = page
         return page
 
-    def _encode(self, revision: Revision, cursor: str | None) -> RawResult:
+    def _encode(
+        self, revision: Revision, cursor: str | None, held: frozenset[str] | None
+    ) -> RawResult:
         items = list(self._items.values())
-        start, end = 0, len(items)
-        if cursor is not None:
-            start = self._after(cursor)
+        start = 0 if cursor is None else self._after(cursor)
+        items, rest = items[:start], items[start:]
+        if held is not None:
+            rest = [item for item in rest if self._hidden(item) <= held]
+        items += rest
+        end = len(items)
         body: dict[str, object] = {}
         if self._page_size is not None and start + self._page_size < end:
             end = start + self._page_size
@@ -158,7 +196,7 @@ class Shelf(Generic[C]):
             # Of all members, not of this page's: pages of one list have one scope (§ Caching).
             hints = narrowest([item.kept or self.hints for item in items] or [self.hints])
             body["ttlMs"] = hints.ttl_ms
-            body["cacheScope"] = hints.scope
+            body["cacheScope"] = "private" if self._scopes else hints.scope
         return RawResult(body=encode(body))
 
     def _cursor(self, key: str) -> str:
@@ -182,5 +220,6 @@ class Shelf(Generic[C]):
             ) from None
 
     def _touched(self) -> None:
-        self._pages.clear()
+        self._lists.clear()
+        self._scopes = None
         self._changed()

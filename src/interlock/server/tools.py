@@ -6,14 +6,20 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from interlock.errors import INVALID_PARAMS, RegistrationError, RpcError, ToolError
-from interlock.protocol.call import Call
+from interlock.errors import (
+    INVALID_PARAMS,
+    InsufficientScope,
+    RegistrationError,
+    RpcError,
+    ToolError,
+)
+from interlock.protocol.call import NO_SCOPES, Call
 from interlock.server.apps import shown_by
 from interlock.server.function import (
     BLOCKS,
@@ -28,7 +34,7 @@ from interlock.server.mirrored import hold, promised
 from interlock.server.older import as_known
 from interlock.server.parking import Parking
 from interlock.server.shape import BadArguments, wrapped
-from interlock.server.shelf import Shelf, drawn
+from interlock.server.shelf import Shelf, drawn, needed
 from interlock.server.threads import Threads
 from interlock.server.worker import MODES, Mode, Worker
 from interlock.wire.apps import Audience
@@ -60,10 +66,15 @@ class FunctionTool:
         wrap: bool = False,
         kept: CacheHints | None = None,
         task: Mode | None = None,
+        scopes: frozenset[str] = NO_SCOPES,
+        hidden: bool = True,
     ) -> None:
         """*output* encodes what the function returns as structured content, *wrap* puts it into
-        `{"result": …}`; None sends content only. *task* says when a call becomes a task.
+        `{"result": …}`; None sends content only. *task* says when a call becomes a task. *scopes*
+        are what a caller's token has to allow; *hidden* says that others do not even see it.
         """
+        self.scopes = scopes
+        self.hidden = scopes if hidden else NO_SCOPES
         self.kept = kept
         self.listed = listed
         self.key = listed.name
@@ -159,6 +170,8 @@ class Tools:
         tool = self.shelf.get(params.name)
         if tool is None:
             raise RpcError(INVALID_PARAMS, f"Unknown tool: {params.name[:100]!r}")
+        if tool.scopes and call.principal.lacks(tool.scopes):
+            raise InsufficientScope(tool.scopes)
         if tool.mirrored:
             hold(call, tool.mirrored)
         if tool.task is not None or params.task:
@@ -207,6 +220,8 @@ def describe(
     task: Mode = "never",
     ui: str | None = None,
     visibility: Sequence[Audience] | None = None,
+    scopes: Iterable[str] = (),
+    list_without_scopes: bool = False,
 ) -> FunctionTool:
     """The tool that *function* is; whatever is not given is read off it."""
     signature = Signature(function)
@@ -259,7 +274,16 @@ def describe(
             f'{name}: task="later" waits for `await ctx.become_task()`: give it a Context parameter'
         )
     mode = task if task != "never" else None
-    tool = FunctionTool(listed, signature, output=output, wrap=wrap, task=mode, kept=cache)
+    tool = FunctionTool(
+        listed,
+        signature,
+        output=output,
+        wrap=wrap,
+        task=mode,
+        kept=cache,
+        scopes=needed(name, scopes),
+        hidden=not list_without_scopes,
+    )
     if input_schema is not None or verbatim_output:
         # Only for who gives schemas: checking against them is a library of its own.
         from interlock.server import verbatim
