@@ -57,12 +57,17 @@ def authorize(
         late = threading.Timer(SECONDS, suite.kill)
         late.start()
         try:
-            said = b""
+            said, url, awaited = b"", "", False
             assert suite.stdout is not None
             for line in suite.stdout:
                 said += line
                 if re.match(rb"http://127\.0\.0\.1:\d+/authorize\?", line):
-                    visit(line.decode().strip())
+                    url = line.decode().strip()
+                awaited |= line.startswith(b"Callback server started")
+                # It prints the address before it listens for what comes back.
+                if url and awaited:
+                    visit(url)
+                    url = ""
             code = suite.wait()
         finally:
             late.cancel()

@@ -7,35 +7,16 @@ for its client's browser at port M. What the person of the box would read off a 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-
-from msgspec import Struct
 
 from interlock.auth.issuer.clients import Client
 from interlock.auth.issuer.issuer import Issuer
 from interlock.auth.issuer.people import Person
 from interlock.auth.issuer.settings import Resource
-from interlock.errors import UnsafeUrl
 from interlock.server.web import run_in_fast_loop, serve_http
-from interlock.transport.http.engine import Request
 
 CLIENT = "conformance-client"
 SIGN_IN = "conformance-sign-in"
 RESOURCE = "http://127.0.0.1:3001/mcp"
-
-
-class Nothing(Struct, frozen=True):
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    url: str
-
-
-class Nowhere:
-    """Fetches no document: the suite gives none."""
-
-    async def fetch(self, request: Request) -> Nothing:
-        raise UnsafeUrl("Nothing is fetched here")
 
 
 def issuer(port: int, callback: int) -> Issuer:
@@ -49,7 +30,6 @@ def issuer(port: int, callback: int) -> Issuer:
         resources=(Resource(RESOURCE, {"mcp": "Use the server"}, "The suite's server"),),
         people=(Person("someone", "Someone", SIGN_IN),),
         clients=(client,),
-        fetcher=Nowhere(),
     )
 
 

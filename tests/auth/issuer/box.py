@@ -116,6 +116,7 @@ class Box:
     def __init__(self, url: str = URL, **settings: Any) -> None:
         self.clock = settings.pop("clock", None) or Clock(1_800_000_000.0)
         given: dict[str, Any] = {"resources": RESOURCES, "people": (ANNA,), "clients": CLIENTS}
+        given["fetcher"] = Shelf({})
         self.issuer = Issuer(url, clock=self.clock, **{**given, **settings})
         self.browser = Browser(self)
 

@@ -170,7 +170,7 @@ async def test_a_platform_that_replaced_its_key_is_asked_again_but_not_at_each_t
 
 
 async def test_a_platform_whose_keys_cannot_be_fetched_is_not_believed():
-    here = box(fetcher=None)
+    here = box(fetcher=Shelf({}))
     assert error(await here.token(of_workload(here))) == "invalid_grant"
 
 

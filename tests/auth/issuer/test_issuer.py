@@ -3,7 +3,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.auth.issuer.box import ANNA, CLIENTS, FILES, RESOURCES, URL, Box, Shelf, body, error
+from tests.auth.issuer.box import (
+    ANNA,
+    CLIENTS,
+    FILES,
+    RESOURCES,
+    URL,
+    Box,
+    Shelf,
+    asked,
+    body,
+    error,
+)
 
 from interlock.auth.issuer.issuer import BODY_LIMIT, Issuer
 from interlock.auth.issuer.settings import Resource
@@ -13,7 +24,7 @@ from interlock.store.memory import MemoryStore
 
 
 async def test_metadata_says_what_there_is():
-    box = Box(fetcher=Shelf({}))
+    box = Box()
     said = body(await box.get("/.well-known/oauth-authorization-server"))
     assert said["issuer"] == URL
     assert said["token_endpoint"] == f"{URL}/token"
@@ -34,9 +45,21 @@ async def test_metadata_says_what_there_is():
     assert openid["subject_types_supported"] == ["public"]
 
 
-async def test_without_a_fetcher_documents_are_not_offered():
-    said = body(await Box().get("/.well-known/oauth-authorization-server"))
+async def test_documents_can_be_off():
+    shelf = Shelf({})
+    box = Box(documents=None, fetcher=shelf)
+    said = body(await box.get("/.well-known/oauth-authorization-server"))
     assert said["client_id_metadata_document_supported"] is False
+    page = await box.browser.open(asked(client_id="https://client.example.org/app.json"))
+    assert page.response.status == 400
+    assert shelf.asked == []
+
+
+async def test_left_to_itself_it_fetches_from_public_addresses_only():
+    box = Box(fetcher=None)
+    page = await box.browser.open(asked(client_id="https://127.0.0.1:1/app.json"))
+    assert page.response.status == 400
+    await box.issuer.stop()
 
 
 @pytest.mark.parametrize("url", [URL, URL + "/", f"{URL}/tenant/1", f"{URL}/tenant/1/"])

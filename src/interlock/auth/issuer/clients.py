@@ -76,7 +76,9 @@ class Client(Struct, frozen=True, kw_only=True):
 
 
 class Clients:
-    """All clients. *trusts* says of a host whether documents on it make clients."""
+    """All clients. *trusts* says of a host whether documents on it make clients; None that no
+    documents do.
+    """
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class Clients:
         registered: Records[Client],
         remote: Remote,
         *,
-        trusts: Callable[[str], bool] = lambda _: True,
+        trusts: Callable[[str], bool] | None = None,
         schemes: frozenset[str] = frozenset(),
     ) -> None:
         self.registered = registered
@@ -113,7 +115,7 @@ class Clients:
             await self.registered.table.touch(client.id, ttl)
 
     async def _documented(self, id: str) -> Client | None:
-        if self._remote.fetcher is None or not _is_document(id):
+        if self._trusts is None or not _is_document(id):
             return None
         if not self._trusts(urlsplit(id).hostname or ""):
             raise Refused("invalid_client", "Clients of that host are not taken here", 401)

@@ -34,6 +34,7 @@ from interlock.auth.metadata import (
 from interlock.errors import StoreError
 from interlock.store.memory import MemoryStore
 from interlock.store.ports import Store
+from interlock.transport.http.fetching import Fetcher as Fetching
 from interlock.transport.http.plain import Header, Receive, Scope, Send, length, whole
 
 log: Final = logging.getLogger("interlock.issuer")
@@ -61,7 +62,8 @@ class Issuer:
 
     It makes tokens for *resources*, lets in the clients that *people* allow, *clients* that are
     known beforehand, those that register themselves unless *registration* is off, and those whose
-    id is a document that *fetcher* gets, on hosts that *documents* says yes to. Without *people*
+    id is a document on a host that *documents* says yes to, unless that is None. *fetcher* gets
+    these, and keys; one of its own does by default, from public addresses. Without *people*
     there is one person, with a new code at each start: `people[0].code`, for a terminal. *schemes*
     are private URI schemes that redirects may have besides those with a dot in them. *trusted* are
     others whose assertions count, *downstream* those for whom this one is the identity provider.
@@ -83,7 +85,7 @@ class Issuer:
         trusted: Iterable[Trusted] = (),
         downstream: Iterable[Downstream] = (),
         registration: bool = True,
-        documents: Callable[[str], bool] = lambda _: True,
+        documents: Callable[[str], bool] | None = lambda _: True,
         schemes: Collection[str] = (),
         dpop_nonces: bool = False,
         hosts: Collection[str] = (),
@@ -114,6 +116,8 @@ class Issuer:
         self._open = False
         self._closed = False
         self._starting = asyncio.Lock()
+        self._needs_fetcher = fetcher is None
+        self._own_fetcher: Fetching | None = None
         self._documents = self._published()
         path = self.office.path
         self._pages: Mapping[str, tuple[str, _Endpoint]] = {
@@ -137,6 +141,8 @@ class Issuer:
             if not self._open:
                 await self.office.store.open()
                 self._open = True
+                if self._needs_fetcher:
+                    self.office.remote.fetcher = self._own_fetcher = Fetching()
                 await self.office.keys.load()
 
     def close(self) -> None:
@@ -149,6 +155,8 @@ class Issuer:
         async with self._starting:
             if self._open:
                 self._open = False
+                if self._own_fetcher is not None:
+                    await self._own_fetcher.close()
                 await self.office.store.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -254,7 +262,7 @@ class Issuer:
             introspection_endpoint_auth_methods_supported=_CLIENT_AUTH[1:],
             code_challenge_methods_supported=["S256"],
             authorization_response_iss_parameter_supported=True,
-            client_id_metadata_document_supported=office.remote.fetcher is not None,
+            client_id_metadata_document_supported=office.documents,
             dpop_signing_alg_values_supported=list(ALGORITHMS),
             authorization_grant_profiles_supported=[ID_JAG_PROFILE] if jags else None,
         )

@@ -98,7 +98,7 @@ class Office:
         trusted: Iterable[Trusted],
         downstream: Iterable[Downstream],
         registration: bool,
-        documents: Callable[[str], bool],
+        documents: Callable[[str], bool] | None,
         schemes: Collection[str],
         dpop_nonces: bool,
         secret: bytes | str | None,
@@ -111,6 +111,7 @@ class Office:
         self.lifetimes = lifetimes
         self.resources = resources
         self.registration = registration
+        self.documents = documents is not None
         self.dpop_nonces = dpop_nonces
         self.store = store
         self.trusted: Mapping[str, Trusted] = {each.issuer: each for each in trusted}
