@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -17,12 +18,11 @@ from msgspec import Struct
 from interlock.auth import dpop
 from interlock.auth.challenge import Challenge, parse
 from interlock.auth.jwt import SigningKey
-from interlock.auth.metadata import origin
+from interlock.auth.requesting import usable_scopes
 from interlock.transport.http.engine import Engine, Request, Response
 
 TRIES: Final = 3
 """How often one request is answered anew with another proof of who we are, nonces aside."""
-_NONCE_LIMIT: Final = 512
 
 
 class Pass(Struct, frozen=True):
@@ -38,6 +38,9 @@ class Pass(Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Pass({'DPoP' if self.key is not None else 'Bearer'})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("key", self.key), ("fresh", self.fresh)]
+
 
 class Refused(Struct, frozen=True):
     """How a server refused a request: 401 or 403, and what it wants instead. *tries* counts how
@@ -51,7 +54,7 @@ class Refused(Struct, frozen=True):
     @property
     def scopes(self) -> tuple[str, ...]:
         """The scopes that it asks for."""
-        return tuple(dict.fromkeys(scope for each in self.challenges for scope in each.scopes))
+        return usable_scopes(scope for each in self.challenges for scope in each.scopes)
 
     def says(self, error: str) -> bool:
         return any(each.parameters.get("error") == error for each in self.challenges)
@@ -76,26 +79,28 @@ class AuthorizedEngine:
         self, engine: Engine, url: str, holder: Holder, clock: Callable[[], float] = time.time
     ) -> None:
         self._engine = engine
-        self._origin = origin(url)
+        self._origin = _origin(url)
         self._holder = holder
         self._clock = clock
         self._nonce: str | None = None
 
     async def send(self, request: Request) -> Response:
-        if origin(request.url) != self._origin:
+        if self._origin is None or _origin(request.url) != self._origin:
             return await self._engine.send(request)
         shown = await self._holder.current()
         tries = 0
         asked_for_nonce = False
         while True:
             response = await self._engine.send(self._with(request, shown))
-            if nonce := response.headers.get("dpop-nonce"):
-                self._nonce = nonce[:_NONCE_LIMIT]
+            nonce = dpop.usable_nonce(response.headers.get("dpop-nonce"))
+            self._nonce = nonce or self._nonce
             if response.status not in (401, 403) or tries >= TRIES:
                 return response
+            if request.method == "DELETE":
+                return response  # A farewell: nobody logs in for it.
             refused = Refused(response.status, parse(_values(response.headers)), tries)
             if shown is not None and shown.key is not None and refused.says("use_dpop_nonce"):
-                if asked_for_nonce or self._nonce is None:
+                if asked_for_nonce or nonce is None:
                     return response
                 asked_for_nonce = True
                 response.close()
@@ -132,6 +137,18 @@ class AuthorizedEngine:
                 nonce=self._nonce,
             )
         return msgspec.structs.replace(request, headers=headers)
+
+
+def _origin(url: str) -> tuple[str, str, int | None] | None:
+    """Whom a URL is sent to, however it is written; None for what says more than that, or less."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if not parts.hostname or parts.username is not None:
+        return None
+    return parts.scheme, parts.hostname, port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
 def _values(headers: Mapping[str, str]) -> list[str]:

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
 
 LIMIT: Final = 8 * 1024
 """Characters of a header that are read."""
+CHALLENGES: Final = 32
+"""Challenges that are looked at, and headers that they may come in."""
 
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _SCHEME: Final = re.compile(rf"({_TOKEN})(?=[ \t,]|$)")
@@ -38,9 +41,9 @@ def parse(values: Iterable[str]) -> list[Challenge]:
     Several may stand in one header, separated by the commas that separate parameters too.
     """
     found: list[Challenge] = []
-    for value in values:
+    for value in islice(values, CHALLENGES):
         found += _parse(value[:LIMIT])
-    return found
+    return found[:CHALLENGES]
 
 
 def _parse(text: str) -> list[Challenge]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from interlock.auth.challenge import Challenge
 from interlock.auth.metadata import (
-    CODE,
     SERVER_PATH,
     AuthorizationServer,
     ProtectedResource,
@@ -27,8 +27,10 @@ from interlock.auth.metadata import (
     resource_places,
     server_places,
 )
+from interlock.auth.requesting import unreached
 from interlock.auth.steps import Answer, Conversation, Fetch
 from interlock.errors import AuthorizationFailed
+from interlock.transport.http.addresses import is_written
 
 PKCE: Final = "S256"
 SERVERS_AT_MOST: Final = 16
@@ -105,7 +107,8 @@ def discover(
 
 def find_server(issuer: str) -> Conversation[AuthorizationServer]:
     """The metadata of the authorization server *issuer*, wherever it keeps them."""
-    if not _secure(issuer):
+    # An issuer has no query: its metadata would have no place (RFC 8414 § 2).
+    if not _secure(issuer) or "?" in issuer:
         raise AuthorizationFailed(f"The authorization server {issuer[:200]!r} is no https URL")
     tried: list[str] = []
     for place in server_places(issuer):
@@ -148,12 +151,6 @@ def require_pkce(authority: Authority) -> None:
             f"{authority.issuer} does not say that it knows PKCE with {PKCE}; it is not safe to log "
             "in there"
         )
-
-
-def allows(server: AuthorizationServer, grant: str) -> bool:
-    """Whether an authorization server says that it knows *grant*; those of no word know codes."""
-    known = server.grant_types_supported
-    return grant in known if known is not None else grant == CODE
 
 
 def _resource(url: str, place: str | None) -> Conversation[ProtectedResource | None]:
@@ -199,8 +196,7 @@ def _of_2025(url: str) -> Conversation[Authority]:
 def _go_on(place: str, answer: Answer) -> None:
     """Return if nothing stands at *place*; raise if nobody can tell at the moment."""
     if answer.status == 0:
-        why = answer.body.decode(errors="replace")
-        raise AuthorizationFailed(f"{place} cannot be reached: {why}")
+        raise unreached(place, answer)
     if answer.status >= 500:
         raise AuthorizationFailed(f"{place} answers with HTTP {answer.status}; try again later")
 
@@ -218,4 +214,12 @@ def _check_endpoints(server: AuthorizationServer) -> None:
 
 
 def _secure(url: str) -> bool:
-    return url.startswith("https://") or (url.startswith("http://") and is_loopback(url))
+    """Whether *url* is one of TLS or of this machine, and can be read in one way only."""
+    try:
+        parts = urlsplit(url)
+        plain = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    plain = plain and bool(parts.hostname) and parts.username is None and "#" not in url
+    encrypted = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url))
+    return plain and encrypted and is_written(url)

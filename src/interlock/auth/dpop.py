@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ ALGORITHMS: Final = ("ES256", "EdDSA", "Ed25519", "ES384", "ES512", "PS256", "RS
 WINDOW: Final = 300.0
 """Seconds by which a proof may be older than the clock here, or ahead of it (§ 11.1)."""
 _JTI_LIMIT: Final = 256
+_NONCE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,512}")
 
 
 class Proof(Struct, frozen=True):
@@ -120,6 +122,11 @@ def address(url: str) -> str:
     return url.partition("#")[0].partition("?")[0]
 
 
+def usable_nonce(value: str | None) -> str | None:
+    """What a peer wants to be in the next proof, if it is a nonce (§ 8.1) of a reasonable length."""
+    return value if value is not None and _NONCE.fullmatch(value) else None
+
+
 def _same(theirs: str | None, ours: str) -> bool:
     """Whether two URLs are one once normalised, as § 4.3 has it: case, default port, empty path."""
     if theirs is None or "?" in theirs or "#" in theirs:
@@ -132,6 +139,8 @@ def _normal(url: str) -> tuple[str, str, int | None, str] | None:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
+        return None
+    if parts.username is not None:
         return None
     default = {"https": 443, "http": 80}.get(parts.scheme)
     return parts.scheme, parts.hostname or "", port or default, parts.path or "/"

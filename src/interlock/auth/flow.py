@@ -10,7 +10,7 @@ import hmac
 import os
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from interlock.auth.discovery import PKCE, Authority, require_pkce
 from interlock.auth.jwt import letters
@@ -25,12 +25,11 @@ from interlock.auth.metadata import (
     AuthorizationServer,
 )
 from interlock.auth.registering import Standing
-from interlock.auth.requesting import Counter, Tokens, shown
+from interlock.auth.requesting import Counter, Tokens, shown, usable_scopes
 from interlock.auth.steps import Conversation, Visit, Visited
 from interlock.errors import AuthorizationFailed
 
 OFFLINE: Final = "offline_access"
-_SCOPES_AT_MOST: Final = 100
 
 
 def wanted_scopes(
@@ -39,18 +38,18 @@ def wanted_scopes(
     challenged: Iterable[str] = (),
     before: Iterable[str] = (),
     told: Iterable[str] = (),
+    lasting: bool = True,
 ) -> tuple[str, ...]:
     """What to ask for: what was challenged for, else what the server has, else nothing.
 
     Together with what was asked for *before*, so that nothing is lost (2026-07-28 § Scope
-    Challenge Handling), and what the user *told*. A refresh token is asked for where there is a
-    scope for it.
+    Challenge Handling), and what the user *told*. With *lasting* a refresh token is asked for,
+    where there is a scope for it.
     """
-    base = tuple(challenged) or tuple(told) or (authority.offered or ())
-    scopes = dict.fromkeys([*before, *base, *told])
-    if OFFLINE in (authority.server.scopes_supported or ()):
-        scopes[OFFLINE] = None
-    return tuple(list(scopes)[:_SCOPES_AT_MOST])
+    told = tuple(told)
+    base = tuple(challenged) or told or (authority.offered or ())
+    lasts = lasting and OFFLINE in (authority.server.scopes_supported or ())
+    return usable_scopes([*told, *((OFFLINE,) if lasts else ()), *before, *base])
 
 
 def log_in(
@@ -103,7 +102,7 @@ def log_in(
 
 def redeemable(visited: Visited, state: str, server: AuthorizationServer) -> str:
     """The code that a browser came back with; raises for what did not come of this login."""
-    said = (_one(visited, "state") or "").encode()
+    said = (_one(visited, "state") or "").encode(errors="replace")
     if not hmac.compare_digest(said, state.encode()):
         raise AuthorizationFailed("The browser came back from another login (state); try once more")
     issuer = _one(visited, "iss")
@@ -193,6 +192,14 @@ def _one(visited: Visited, name: str) -> str | None:
 
 
 def _with(endpoint: str, query: dict[str, str]) -> str:
-    # An endpoint may have a query of its own, which stays (RFC 6749 § 3.1).
-    joint = "&" if urlsplit(endpoint).query else "?"
+    # An endpoint may have a query of its own, which stays (RFC 6749 § 3.1). What is ours in it
+    # would be there twice, and mean one thing to us and another to whoever reads it.
+    own = urlsplit(endpoint).query
+    for name in dict(parse_qsl(own, keep_blank_values=True)):
+        if name in query:
+            raise AuthorizationFailed(
+                f"The authorization_endpoint at {endpoint.partition('?')[0]} has {name[:40]!r} in "
+                "its query already, which is for this login to say"
+            )
+    joint = "&" if own else "?"
     return f"{endpoint}{joint}{urlencode(query)}"

@@ -7,9 +7,10 @@ that share credentials take turns.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,13 +27,15 @@ from interlock.auth.metadata import Registered
 from interlock.auth.registering import Standing
 from interlock.auth.requesting import Counter, Tokens
 from interlock.auth.steps import Conversation, Visit, Visited
-from interlock.errors import AuthorizationFailed, LoginNeeded
+from interlock.errors import AuthorizationFailed, InterlockError, LoginNeeded
 from interlock.transport.http.fetching import Fetcher
 
 log: Final = logging.getLogger("interlock.auth")
 
 EARLY: Final = 30.0
 """Seconds before its end at which a token is renewed, so that none ends on its way."""
+SPARED: Final = 5.0
+"""Seconds for which an issuer that could not renew a token in time is not asked again."""
 _GONE: Final = ("invalid_grant", "invalid_client", "unauthorized_client")
 """What is said of a refresh token that will never be good again."""
 
@@ -64,8 +67,13 @@ class Holding:
         self._denied: set[frozenset[str]] = set()
         self._nonces: dict[str, str] = {}
         self._lock = asyncio.Lock()
+        self._turns = 0
+        self._failure: InterlockError | None = None
+        self._spared_until = 0.0
         self._obtaining: asyncio.Task[Grant] | None = None
-        self.listeners: list[OnPerson] = []
+        self._attended_to = False
+        self._listeners: list[OnPerson] = []
+        self._told: list[OnPerson] = []
 
     # What an engine asks.
 
@@ -73,12 +81,12 @@ class Holding:
         grant = self._grant or await self._look_up()
         if grant is None:
             return None
-        if grant.expires_at is not None and grant.expires_at - EARLY <= self._clock():
+        if self._is_due(grant):
             grant = await self._renewed_in_time(grant)
         return _pass(grant) if grant is not None else None
 
     async def answer(self, used: Pass | None, refused: Refused) -> Pass | None:
-        async with self._lock:
+        async with self._in_turn():
             grant = await self._look_up()
             if grant is not None and (used is None or grant.access_token != used.token):
                 return _pass(grant)  # Somebody else saw to it meanwhile.
@@ -93,7 +101,7 @@ class Holding:
             if not refused.says("insufficient_scope"):
                 return None
             missing = frozenset(refused.scopes)
-            if not missing - set(self._asked) or missing in self._denied:
+            if missing <= set(self._asked) or any(each <= missing for each in self._denied):
                 # It was asked for already, and not given: asking again and again helps nobody.
                 return None
             try:
@@ -123,22 +131,47 @@ class Holding:
     # The rest.
 
     async def _renewed_in_time(self, grant: Grant) -> Grant | None:
-        async with self._lock:
+        async with self._in_turn():
             latest = await self._look_up()
-            if latest is None or latest.access_token != grant.access_token:
+            if latest is None or not self._is_due(latest):
                 return latest
             over = latest.expires_at is not None and latest.expires_at <= self._clock()
             try:
                 found = await self._refreshed(latest)
-            except AuthorizationFailed as error:
+            except InterlockError as error:
                 if over:
                     raise
                 log.warning("%s: the access token is not renewed yet: %s", self.url, error)
+                self._spared_until = self._clock() + SPARED
                 return latest
             if found is None:
                 # Without a token the server says what it wants; with one that ended, that it ended.
                 return None if over else self._grant
             return found
+
+    def _is_due(self, grant: Grant) -> bool:
+        """Whether it is time to renew: shortly before the end, and not in its first half."""
+        ends, now = grant.expires_at, self._clock()
+        if ends is None or (now < self._spared_until and now < ends):
+            return False
+        return ends - min(EARLY, max(0.0, ends - grant.obtained_at) / 2) <= now
+
+    @contextlib.asynccontextmanager
+    async def _in_turn(self) -> AsyncGenerator[None]:
+        """One after another; whoever waited while another failed has failed as well: a person is
+        not asked again by each, nor is a server that does not answer.
+        """
+        before = self._turns
+        async with self._lock:
+            if self._turns != before and self._failure is not None:
+                raise self._failure
+            self._turns += 1
+            self._failure = None
+            try:
+                yield
+            except InterlockError as error:
+                self._failure = error
+                raise
 
     async def _fresh(self, refused: Refused) -> Pass:
         began = self._clock()
@@ -151,7 +184,11 @@ class Holding:
             task = asyncio.create_task(self._obtain(refused), name=f"interlock login {self.url}")
             task.add_done_callback(self._ended)
             self._obtaining = task
-        return await asyncio.shield(self._obtaining)
+        task = self._obtaining
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise AuthorizationFailed(f"The login to {self.url} was ended here before it was over")
+        return task.result()
 
     def _ended(self, task: asyncio.Task[Grant]) -> None:
         self._obtaining = None
@@ -234,19 +271,38 @@ class Holding:
             obtained_at=self._clock(),
         )
 
+    def listen(self, listener: OnPerson) -> None:
+        """Have *listener* hear from now on when a person is waited for."""
+        self._listeners.append(listener)
+
+    def catch_up(self, listener: OnPerson) -> None:
+        """Tell *listener* of a person who was waited for before it listened."""
+        if self._attended_to and listener not in self._told:
+            self._told.append(listener)
+            listener(True)
+
+    def leave(self, listener: OnPerson) -> None:
+        """Have *listener* hear nothing more: what it was told of is over for it."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+        if listener in self._told:
+            self._told.remove(listener)
+            listener(False)
+
     def _attended(self, visit: VisitFunction) -> VisitFunction:
         async def attend(step: Visit) -> Visited:
-            self._tell(True)
+            self._attended_to = True
+            for listener in list(self._listeners):
+                self.catch_up(listener)
             try:
                 return await visit(step)
             finally:
-                self._tell(False)
+                self._attended_to = False
+                told, self._told = self._told, []
+                for listener in told:
+                    listener(False)
 
         return attend
-
-    def _tell(self, waiting: bool) -> None:
-        for listener in list(self.listeners):
-            listener(waiting)
 
     async def _nobody(self, step: Visit) -> Visited:
         raise LoginNeeded(self.url)

@@ -8,7 +8,6 @@ a DPoP proof excepted, which proves possession of the key it brings.
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import hashlib
 import json
@@ -26,6 +25,8 @@ SIZE_LIMIT: Final = 16 * 1024
 KEYS_AT_MOST: Final = 32
 """Keys of one set that are looked at."""
 _RSA_LEAST: Final = 2048
+_RSA_MOST: Final = 8192
+_NUMBER_LIMIT: Final = 2**53
 
 _TYPES: Final = {
     "ES256": ("EC", "P-256"),
@@ -55,15 +56,20 @@ class Token(Struct, frozen=True):
     def __repr__(self) -> str:
         return "Token(…)"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
+
     def text(self, claim: str) -> str | None:
         """A claim that is a string; None if it is missing, or something else."""
         value = self.claims.get(claim)
         return value if isinstance(value, str) else None
 
     def number(self, claim: str) -> float | None:
-        """A claim that is a time or another number."""
+        """A claim that is a time or another number; none that is too large to be reckoned with."""
         value = self.claims.get(claim)
-        return None if isinstance(value, bool) or not isinstance(value, int | float) else value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return value if abs(value) <= _NUMBER_LIMIT else None
 
     @property
     def audiences(self) -> tuple[str, ...]:
@@ -106,7 +112,7 @@ class SigningKey:
     def generate(cls, algorithm: str = "ES256") -> SigningKey:
         from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-        kind, curve = _TYPES[algorithm]
+        kind, curve = _type_of(algorithm)
         if kind == "EC":
             key: Any = ECKey.generate_key(curve, private=True)
         elif kind == "OKP":
@@ -149,6 +155,7 @@ def peek(token: str) -> Token:
     if len(parts) != 3:
         raise BadToken("It is no signed JSON Web Token")
     header, claims = (_object(part) for part in parts[:2])
+    _decoded(parts[2])
     if "crit" in header:
         # None is known here, and what must be understood may not be passed over (RFC 7515 § 4.1.11).
         raise BadToken("Its header has extensions that must be understood, and are not")
@@ -231,13 +238,23 @@ def letters(data: bytes) -> str:
 
 def _object(part: str) -> dict[str, Any]:
     try:
-        data = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
-        found = msgspec.json.decode(data)
-    except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError):
+        found = msgspec.json.decode(_decoded(part))
+    except (ValueError, msgspec.DecodeError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise BadToken("It is no signed JSON Web Token")
     return cast("dict[str, Any]", found)
+
+
+def _decoded(part: str) -> bytes:
+    try:
+        data = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        data = b""
+    # Other letters can stand for the same bytes: a token could be shown twice, and look new.
+    if letters(data) != part:
+        raise BadToken("It is no signed JSON Web Token")
+    return data
 
 
 def _type(token: Token) -> str:
@@ -289,6 +306,8 @@ def _imported(jwk: dict[str, Any], algorithm: str, *, private: bool = False) -> 
             raise BadToken("The key is no private one")
         if kind == "RSA" and key.raw_value.key_size < _RSA_LEAST:
             raise BadToken(f"The key has fewer than {_RSA_LEAST} bits")
+        if kind == "RSA" and key.raw_value.key_size > _RSA_MOST:
+            raise BadToken(f"The key has more than {_RSA_MOST} bits")
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise BadToken("The key cannot be read") from error
     return key

@@ -109,6 +109,9 @@ class Registered(Struct, frozen=True, omit_defaults=True):
     def __repr__(self) -> str:
         return f"Registered({self.client_id!r})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("client_id", self.client_id)]
+
 
 def canonical(url: str) -> str:
     """*url* as the identifier of a resource (RFC 8707 § 2): scheme and host in lower case, no
@@ -120,9 +123,11 @@ def canonical(url: str) -> str:
     except ValueError:
         parts = None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{url!r} is no URL of a server: https://host/path is expected")
+        raise ConfigError(f"{_shown(url)!r} is no URL of a server: https://host/path is expected")
     if "#" in url or parts.username is not None:
-        raise ConfigError(f"{url!r} identifies no resource: no fragment and no user may be in it")
+        raise ConfigError(
+            f"{_shown(url)!r} identifies no resource: no fragment and no user may be in it"
+        )
     path = parts.path.rstrip("/")
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc.lower()}{path}{query}"
@@ -223,6 +228,11 @@ def _read(data: bytes, type: type[T], place: str, what: str) -> T:
         return msgspec.convert(_known(fields), type)  # pyright: ignore[reportUnknownArgumentType]
     except msgspec.ValidationError as error:
         raise AuthorizationFailed(f"{place} is no {what}: {error}") from None
+
+
+def _shown(url: str) -> str:
+    # A password may stand before the host.
+    return url.rpartition("@")[2][:200]
 
 
 def _known(fields: dict[Any, Any]) -> dict[Any, Any]:

@@ -7,7 +7,9 @@ Each is an `Authorization`: hand it to `Client(url, auth=…)`. One may serve ma
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -26,16 +28,29 @@ from interlock.auth.holding import (
     reusable,
 )
 from interlock.auth.jwt import BadToken, SigningKey
-from interlock.auth.metadata import CLIENT_CREDENTIALS, CODE, JWT_BEARER, ClientAuth, Registered
+from interlock.auth.metadata import (
+    CLIENT_CREDENTIALS,
+    CODE,
+    JWT_BEARER,
+    ClientAuth,
+    Registered,
+    canonical,
+    is_loopback,
+)
 from interlock.auth.registering import Identity, Standing, known, stand
 from interlock.auth.requesting import Counter, Tokens
 from interlock.auth.steps import Visit, Visited
-from interlock.errors import AuthorizationFailed, ConfigError, LoginNeeded
-from interlock.transport.http.engine import Engine
+from interlock.errors import AuthorizationFailed, ConfigError, LoginNeeded, PeerError
+from interlock.transport.http.engine import Engine, Request, Response
 
 CLIENT_CREDENTIALS_EXTENSION: Final = "io.modelcontextprotocol/oauth-client-credentials"
 ENTERPRISE_EXTENSION: Final = "io.modelcontextprotocol/enterprise-managed-authorization"
 WORKLOAD_EXTENSION: Final = "io.modelcontextprotocol/auth/wif"
+LOGINS: Final = 10
+LOGINS_WITHIN: Final = 600.0
+"""How many logins to one server a person is asked for within how many seconds: one that takes no
+token that it had them obtain, or thinks of ever new scopes, would ask for ever."""
+_SECRET_LIMIT: Final = 64 * 1024
 
 
 class Visitor(Protocol):
@@ -68,14 +83,21 @@ class Authorizing:
         self, engine: Engine, url: str, on_person: OnPerson | None = None
     ) -> AuthorizedEngine:
         """An engine that shows the server at *url* who we are; *on_person* hears when it waits for
-        a person.
+        a person. Raises `ConfigError` for a URL to which no token can be sent.
         """
+        canonical(url)
+        if not (url.lower().startswith("https:") or is_loopback(url) or self._is_allowed(url)):
+            raise ConfigError(
+                f"{url} has no TLS, so whoever is on the way could take the token: https:// is "
+                "expected; where it is safe all the same, name the host in allowed="
+            )
         holding = self._holdings.get(url)
         if holding is None:
             holding = self._holdings[url] = self._hold(url)
-        if on_person is not None:
-            holding.listeners.append(on_person)
-        return _Engine(engine, url, holding, on_person)
+        return _Engine(engine, url, holding, on_person, self.clock)
+
+    def _is_allowed(self, url: str) -> bool:
+        return urlsplit(url).hostname in {each.lower() for each in self.allowed}
 
     async def close(self) -> None:
         """End logins that are under way."""
@@ -88,15 +110,27 @@ class Authorizing:
 
 class _Engine(AuthorizedEngine):
     def __init__(
-        self, engine: Engine, url: str, holding: Holding, on_person: OnPerson | None
+        self,
+        engine: Engine,
+        url: str,
+        holding: Holding,
+        on_person: OnPerson | None,
+        clock: Callable[[], float],
     ) -> None:
-        super().__init__(engine, url, holding)
+        super().__init__(engine, url, holding, clock)
         self._holding = holding
         self._on_person = on_person
+        if on_person is not None:
+            holding.listen(on_person)
+
+    async def send(self, request: Request) -> Response:
+        if self._on_person is not None:
+            self._holding.catch_up(self._on_person)
+        return await super().send(request)
 
     async def close(self) -> None:
-        if self._on_person is not None and self._on_person in self._holding.listeners:
-            self._holding.listeners.remove(self._on_person)
+        if self._on_person is not None:
+            self._holding.leave(self._on_person)
         await self._holding.settle()
         await super().close()
 
@@ -134,8 +168,10 @@ class OAuth(Authorizing):
         allowed: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if metadata_url is not None and (host := urlsplit(metadata_url).hostname):
-            allowed = (*allowed, host)  # Somebody here wrote it down, as they did the server's.
+        if metadata_url is not None:
+            canonical(metadata_url)
+            # Somebody here wrote it down, as they did the server's.
+            allowed = (*allowed, urlsplit(metadata_url).hostname or "")
         super().__init__(allowed, clock)
         if client_secret is not None and client_id is None:
             raise ConfigError("A client secret needs the client_id that it belongs to")
@@ -166,7 +202,8 @@ class OAuth(Authorizing):
     async def log_out(self, url: str) -> bool:
         """Forget the login to *url*, here and at its issuer; whether there was one.
 
-        Raises `AuthorizationFailed` if the issuer could not be told: here it is forgotten then.
+        A login under way is ended. Raises `PeerError`, mostly `AuthorizationFailed`, if the issuer
+        could not be told: here it is forgotten all the same.
         """
         return await self._person(url).log_out()
 
@@ -193,17 +230,29 @@ class _Person(KeptHolding):
             clock=way.clock,
         )
         self._way = way
+        self._logins: deque[float] = deque(maxlen=LOGINS)
 
     async def log_in(self) -> Grant:
         async with self._lock:
             await self._look_up()
+            self._logins.clear()
             # As if it was refused before: what was obtained for another server is not what is meant.
             return await self._obtained(Refused(401, (), 1))
 
     async def log_out(self) -> bool:
-        dropped = await self._credentials.drop(self.url, self._principal)
-        self._grant = None
-        failed: AuthorizationFailed | None = None
+        # What is under way would be kept behind our back.
+        await self.close()
+        async with self._lock:
+            grant = await self._look_up()
+            async with contextlib.AsyncExitStack() as held:
+                if grant is not None:
+                    turn = self._credentials.turn(grant.issuer, grant.resource, self._principal)
+                    await held.enter_async_context(turn)
+                dropped = await self._credentials.drop(self.url, self._principal)
+            self._grant = None
+            self._asked = ()
+            self._denied.clear()
+        failed: PeerError | None = None
         for grant in dropped:
             if grant.revocation_endpoint is None:
                 continue
@@ -218,7 +267,7 @@ class _Person(KeptHolding):
             token = grant.refresh_token or grant.access_token
             try:
                 await self.converse(counter.revoke(grant.revocation_endpoint, token))
-            except AuthorizationFailed as error:
+            except PeerError as error:
                 failed = error  # The others are told all the same.
         if failed is not None:
             raise failed
@@ -238,6 +287,7 @@ class _Person(KeptHolding):
         scopes = wanted_scopes(
             authority, challenged=refused.scopes, before=self._asked, told=way.scopes
         )
+        self._not_too_often()
         async with way.visitors(reusable(before)) as visitor:
             redirect_uri = visitor.redirect_uri
             standing = await self.converse(
@@ -265,6 +315,15 @@ class _Person(KeptHolding):
         grant = self.granted(authority, standing, tokens, scopes, proof, CODE)
         await self._keep(grant)
         return grant
+
+    def _not_too_often(self) -> None:
+        now = self._clock()
+        if len(self._logins) == LOGINS and now - self._logins[0] < LOGINS_WITHIN:
+            raise AuthorizationFailed(
+                f"{self.url} wanted {LOGINS} logins within {LOGINS_WITHIN / 60:g} minutes, and "
+                "wants another; nobody is asked for now"
+            )
+        self._logins.append(now)
 
     def _choose(self, issuers: Sequence[str]) -> str:
         """The one where the person has logged in before, if it is still one of them."""
@@ -326,7 +385,11 @@ class _Machine(Holding):
         way = self._way
         authority = await self.converse(discover(self.url, refused.challenges))
         scopes = wanted_scopes(
-            authority, challenged=refused.scopes, before=self._asked, told=way.scopes
+            authority,
+            challenged=refused.scopes,
+            before=self._asked,
+            told=way.scopes,
+            lasting=False,
         )
         standing = way.standing(authority)
         proof = fresh_proof(authority, way.dpop)
@@ -482,12 +545,24 @@ def _key(given: str | SigningKey | None, algorithm: str) -> SigningKey | None:
         raise ConfigError(str(error)) from None
 
 
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_SECRET_LIMIT + 1).decode("ascii").strip()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        text = ""
+    if not text or len(text) > _SECRET_LIMIT:
+        raise ConfigError(
+            f"{path} holds no token: one of {_SECRET_LIMIT} letters at most is expected"
+        )
+    return text
+
+
 async def _revealed(secret: Secret) -> str:
     if isinstance(secret, Path):
-        try:
-            return secret.read_text().strip()
-        except OSError as error:
-            raise ConfigError(f"{secret} cannot be read: {error.strerror}") from None
+        return await asyncio.to_thread(_read, secret)
     if isinstance(secret, str):
         return secret
     found: Any = secret()

@@ -6,6 +6,7 @@ never shown to another.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -24,11 +25,13 @@ from interlock.auth.metadata import (
     is_loopback,
     read_registered,
 )
-from interlock.auth.requesting import refused
+from interlock.auth.requesting import refused, unreached
 from interlock.auth.steps import Answer, Conversation, Fetch
 from interlock.errors import AuthorizationFailed, ConfigError
 
 SOFTWARE: Final = "interlock"
+_NAME: Final = re.compile(r"[\x20-\x7e]{1,2048}")
+_SECRET: Final = re.compile(r"[\x20-\x7e]{1,4096}")
 
 
 class Identity(Struct, frozen=True):
@@ -47,8 +50,12 @@ class Identity(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.document is not None:
-            parts = urlsplit(self.document)
-            if parts.scheme != "https" or parts.path in ("", "/") or parts.fragment:
+            try:
+                parts = urlsplit(self.document)
+                usable = parts.scheme == "https" and parts.path not in ("", "/")
+            except ValueError:
+                usable = False
+            if not usable or "#" in self.document:
                 raise ConfigError(
                     f"{self.document!r} cannot be a client's id: the https URL of its document, with "
                     "a path, is expected"
@@ -100,6 +107,19 @@ def known(server: AuthorizationServer, identity: Identity) -> Standing | None:
     return Standing(identity.known, _method(server, identity.known, identity.key))
 
 
+def _check(registered: Registered, endpoint: str, redirect_uri: str) -> None:
+    """Raise unless what came is a client of ours, in the letters that RFC 6749 has for one."""
+    if not _NAME.fullmatch(registered.client_id):
+        raise AuthorizationFailed(f"{endpoint} gave a client id that cannot be used")
+    if registered.client_secret and not _SECRET.fullmatch(registered.client_secret):
+        raise AuthorizationFailed(f"{endpoint} gave a client secret that cannot be used")
+    if registered.redirect_uris is not None and redirect_uri not in registered.redirect_uris:
+        raise AuthorizationFailed(
+            f"{endpoint} registered this client for other redirect URIs than {redirect_uri}, which "
+            "a login would not come back to; register one there by hand, and give its client id"
+        )
+
+
 def _method(
     server: AuthorizationServer, client: Registered, key: SigningKey | None = None
 ) -> ClientAuth:
@@ -148,8 +168,7 @@ def _register(
     answer = yield Fetch("POST", endpoint, headers, msgspec.json.encode(metadata))
     assert isinstance(answer, Answer)
     if answer.status == 0:
-        why = answer.body.decode(errors="replace")
-        raise AuthorizationFailed(f"{endpoint} cannot be reached: {why}")
+        raise unreached(endpoint, answer)
     if answer.status not in (200, 201):
         error = refused(endpoint, answer, [])
         raise AuthorizationFailed(
@@ -158,6 +177,7 @@ def _register(
             error.error,
         )
     registered = read_registered(answer.body, endpoint)
+    _check(registered, endpoint, redirect_uri)
     if registered.token_endpoint_auth_method is None and registered.client_secret is None:
         registered = msgspec.structs.replace(registered, token_endpoint_auth_method="none")
     return msgspec.structs.replace(registered, redirect_uris=[redirect_uri])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, cast
 from urllib.parse import quote_plus, urlencode
 
@@ -23,6 +23,22 @@ ASSERTION_SECONDS: Final = 120
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _FORM: Final = "application/x-www-form-urlencoded"
 _SHOWN: Final = 200
+_SHORTEST_SECRET: Final = 4
+"""Characters: what is shorter tells nothing, and stands in every other word."""
+_SECRET: Final = (
+    "assertion",
+    "client_assertion",
+    "client_secret",
+    "code",
+    "code_verifier",
+    "refresh_token",
+    "subject_token",
+    "token",
+)
+_PROOFS: Final = ("authorization", "dpop")
+_SECONDS: Final = re.compile(r"[0-9]{1,12}")
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")
+SCOPES_AT_MOST: Final = 100
 
 
 class Tokens(Struct, frozen=True):
@@ -38,6 +54,9 @@ class Tokens(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Tokens({self.token_type}, expires_at={self.expires_at})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("token_type", self.token_type), ("expires_at", self.expires_at)]
 
 
 class Counter:
@@ -73,30 +92,32 @@ class Counter:
     ) -> Conversation[Tokens]:
         """Ask for tokens with *form*, to which the client's own proof is added.
 
-        *issued* is the type of what is asked for where that is no access token (RFC 8693). Raises `AuthorizationFailed` with OAuth's word for why. Nothing is tried twice, except where
-        the endpoint wants a nonce first.
+        *issued* is the type of what is asked for where that is no access token (RFC 8693). Raises
+        `AuthorizationFailed` with OAuth's word for why. Nothing is tried twice, except where the
+        endpoint wants a nonce first.
         """
         fields = {name: value for name, value in form.items() if value is not None}
-        answer = yield from self._send(fields)
+        answer, secrets = yield from self._send(fields)
         if self._wants_nonce(answer):
-            answer = yield from self._send(fields)
+            answer, secrets = yield from self._send(fields)
         if answer.status == 0:
-            why = answer.body.decode(errors="replace")
-            raise AuthorizationFailed(f"{self.endpoint} cannot be reached: {why}")
-        secrets = [*fields.values(), *([self._client.client_secret or ""] if self._client else ())]
+            raise unreached(self.endpoint, answer)
         if answer.status != 200:
             raise refused(self.endpoint, answer, secrets)
         return self._read(answer, issued)
 
     def revoke(self, endpoint: str, token: str) -> Conversation[None]:
         """Have a token forgotten where it came from, and whatever came of it (RFC 7009)."""
-        answer = yield from self._send({"token": token}, endpoint)
-        if answer.status not in (0, 200):
-            raise refused(endpoint, answer, [token])
+        answer, secrets = yield from self._send({"token": token}, endpoint)
         if answer.status == 0:
-            raise AuthorizationFailed(f"{endpoint} cannot be reached")
+            raise unreached(endpoint, answer)
+        if answer.status != 200:
+            raise refused(endpoint, answer, secrets)
 
-    def _send(self, fields: Mapping[str, str], endpoint: str | None = None) -> Conversation[Answer]:
+    def _send(
+        self, fields: Mapping[str, str], endpoint: str | None = None
+    ) -> Conversation[tuple[Answer, list[str]]]:
+        """What came of *fields*, and what of all that was sent is to be shown to nobody."""
         endpoint = endpoint or self.endpoint
         headers = {"accept": "application/json", "content-type": _FORM}
         body = dict(fields)
@@ -122,15 +143,17 @@ class Counter:
             )
         answer = yield Fetch("POST", endpoint, headers, urlencode(body).encode())
         assert isinstance(answer, Answer)
-        if nonce := answer.headers.get("dpop-nonce"):
-            self._nonces[origin(endpoint)] = nonce[:_SHOWN]
-        return answer
+        if nonce := dpop.usable_nonce(answer.headers.get("dpop-nonce")):
+            self._nonces[origin(endpoint)] = nonce
+        secrets = [value for name, value in body.items() if name in _SECRET]
+        secrets += [headers[name].rpartition(" ")[2] for name in _PROOFS if name in headers]
+        return answer, secrets
 
     def _wants_nonce(self, answer: Answer) -> bool:
         return (
             self._proof is not None
             and answer.status in (400, 401)
-            and "dpop-nonce" in answer.headers
+            and dpop.usable_nonce(answer.headers.get("dpop-nonce")) is not None
             and _fields(answer.body).get("error") == "use_dpop_nonce"
         )
 
@@ -176,19 +199,30 @@ class Counter:
         if refresh is not None and not _is_token(refresh):
             raise AuthorizationFailed(f"{where} gave a refresh token that cannot be sent")
         expires_in = fields.get("expires_in")
-        if isinstance(expires_in, str) and expires_in.isdigit():
+        if isinstance(expires_in, str) and _SECONDS.fullmatch(expires_in):
             expires_in = int(expires_in)  # Some write a string.
         seconds = None
         if isinstance(expires_in, int | float) and not isinstance(expires_in, bool):
-            seconds = min(max(float(expires_in), 0.0), 10 * 365 * 86400.0)
+            seconds = float(min(max(expires_in, 0), 10 * 365 * 86400))
         scope = fields.get("scope")
         return Tokens(
             cast("str", token),
             "DPoP" if kind == "dpop" else "Bearer",
             None if seconds is None else self._clock() + seconds,
             cast("str | None", refresh),
-            tuple(scope.split()) if isinstance(scope, str) else None,
+            usable_scopes(scope.split()) if isinstance(scope, str) else None,
         )
+
+
+def usable_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
+    """Those of *scopes* that are some (RFC 6749 § 3.3), each once, and not more than reasonable."""
+    found = dict.fromkeys(each for each in scopes if _SCOPE.fullmatch(each))
+    return tuple(found)[:SCOPES_AT_MOST]
+
+
+def unreached(place: str, answer: Answer) -> AuthorizationFailed:
+    """What it means that nobody answers at *place*."""
+    return AuthorizationFailed(f"{place} cannot be reached: {answer.body.decode(errors='replace')}")
 
 
 def refused(place: str, answer: Answer, secrets: list[str]) -> AuthorizationFailed:
@@ -196,6 +230,8 @@ def refused(place: str, answer: Answer, secrets: list[str]) -> AuthorizationFail
     fields = _fields(answer.body)
     error = fields.get("error")
     word = error if isinstance(error, str) and re.fullmatch(r"[\x21-\x7e]{1,64}", error) else None
+    if word is not None and shown(word, secrets) != word:
+        word = None
     text = f"{place} refused with {word or f'HTTP {answer.status}'}"
     description = fields.get("error_description")
     if isinstance(description, str) and description:
@@ -206,8 +242,8 @@ def refused(place: str, answer: Answer, secrets: list[str]) -> AuthorizationFail
 def shown(text: str, secrets: list[str]) -> str:
     """A peer's words, without what only we and it should know, and nothing that moves a cursor."""
     for secret in secrets:
-        if len(secret) > 7:
-            text = text.replace(secret, "…")
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "…").replace(quote_plus(secret), "…")
     return "".join(each if each.isprintable() else " " for each in text)[:_SHOWN]
 
 

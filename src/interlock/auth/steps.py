@@ -7,7 +7,7 @@ neither a network nor a browser to be tried: a test is a list of answers.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -27,6 +27,9 @@ class Fetch(Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Fetch({self.method} {self.url.partition('?')[0]})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("method", self.method), ("url", self.url.partition("?")[0])]
+
 
 class Answer(Struct, frozen=True):
     """What came of a `Fetch`; *status* 0 if nothing did, and *body* then says why."""
@@ -38,6 +41,9 @@ class Answer(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Answer({self.status})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("status", self.status)]
 
 
 class Visit(Struct, frozen=True):
@@ -54,6 +60,9 @@ class Visit(Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Visit({self.url.partition('?')[0]})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("url", self.url.partition("?")[0])]
+
 
 class Visited(Struct, frozen=True):
     """What a browser came back with: the query of the redirect, by name; a name that came more than
@@ -64,6 +73,9 @@ class Visited(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Visited({', '.join(self.parameters)})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("parameters", list(self.parameters))]
 
 
 Step: TypeAlias = Fetch | Visit
