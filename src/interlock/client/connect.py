@@ -8,13 +8,10 @@ it; anything a legacy server does instead (an error of whatever code, silence, e
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
-
-import msgspec
 
 from interlock.client.greeting import Wish
 from interlock.client.over_channel import over_channel
@@ -37,7 +34,7 @@ async def open_link(target: Url | Command | Service | Opener, wish: Wish) -> Lin
     try:
         async with asyncio.timeout(wish.timeout) as clock:
             if isinstance(target, Url):
-                return await _over_url(target, _with_time_for_people(wish, clock))
+                return await _over_url(target, wish, clock)
             if isinstance(target, Command):
                 return await over_channel(lambda: _start(target, wish), wish)
             if isinstance(target, Callable):
@@ -50,26 +47,14 @@ async def open_link(target: Url | Command | Service | Opener, wish: Wish) -> Lin
         ) from None
 
 
-def _with_time_for_people(wish: Wish, clock: asyncio.Timeout) -> Wish:
-    """*wish*, whose time does not run while a person logs in, and begins anew afterwards."""
-    loop = asyncio.get_running_loop()
-
-    def on_person(waiting: bool) -> None:
-        with contextlib.suppress(RuntimeError):  # It has run out, or connecting is over.
-            clock.reschedule(None if waiting else loop.time() + wish.timeout)
-        if wish.on_person is not None:
-            wish.on_person(waiting)
-
-    return msgspec.structs.replace(wish, on_person=on_person)
-
-
-async def _over_url(target: Url, wish: Wish) -> Link:
+async def _over_url(target: Url, wish: Wish, clock: asyncio.Timeout) -> Link:
     # Kept out of programs that reach nothing by URL, with the HTTP library beneath.
-    from interlock.client.over_http import over_http, over_sse
+    from interlock.client.over_http import over_http, over_sse, with_time_for_people
     from interlock.transport.websocket_client import open_websocket
 
     if urlsplit(target.url).scheme in WEBSOCKET:
         return await over_channel(lambda: open_websocket(target.url, target.headers), wish)
+    wish = with_time_for_people(wish, clock)
     if target.transport == "sse":
         return await over_sse(target, wish)
     return await over_http(target, wish)

@@ -7,6 +7,7 @@ their own (2026-07-28 § Streamable HTTP, Backwards Compatibility).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import msgspec
 
@@ -104,6 +105,19 @@ async def over_sse(target: Url, wish: Wish) -> Link:
     )
 
 
+def with_time_for_people(wish: Wish, clock: asyncio.Timeout) -> Wish:
+    """*wish*, whose time does not run while a person logs in, and begins anew afterwards."""
+    loop = asyncio.get_running_loop()
+
+    def on_person(waiting: bool) -> None:
+        with contextlib.suppress(RuntimeError):  # It has run out, or connecting is over.
+            clock.reschedule(None if waiting else loop.time() + wish.timeout)
+        if wish.on_person is not None:
+            wish.on_person(waiting)
+
+    return msgspec.structs.replace(wish, on_person=on_person)
+
+
 def _engine(target: Url, on_person: OnPerson | None) -> Engine:
     engine = AiohttpEngine()
     if target.authorization is None:
@@ -147,9 +161,10 @@ def _renewing(link: _Link, target: Url, wish: Wish) -> Link:
     settled = link.envelope.revision
 
     async def again() -> _Link:
-        fresh = _link_to(target, wish)
+        clock = asyncio.timeout(wish.timeout)
+        fresh = _link_to(target, with_time_for_people(wish, clock))
         try:
-            async with asyncio.timeout(wish.timeout):
+            async with clock:
                 await _greet(fresh, wish, settled)
         except TimeoutError:
             await fresh.close()

@@ -16,6 +16,7 @@ from interlock.errors import (
     ConnectionLost,
     HttpError,
     HttpRpcError,
+    InterlockError,
     InvalidMessage,
     PeerError,
     RpcError,
@@ -221,7 +222,7 @@ class HttpLink:
             await asyncio.wait([self._standing])
         if self.session_id is not None:
             # Being polite to a server that may be gone already must not take long.
-            with contextlib.suppress(PeerError, TimeoutError):
+            with contextlib.suppress(InterlockError, TimeoutError):
                 async with asyncio.timeout(1.0):
                     (await self._engine.send(Request("DELETE", self.url, self._base))).close()
         await self._engine.close()

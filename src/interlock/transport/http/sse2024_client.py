@@ -67,9 +67,10 @@ class _SseLine:
 
     async def open(self) -> None:
         request = Request("GET", self._url, {**self._headers, "accept": "text/event-stream"})
+        # Not within these seconds: a person may have to log in first.
+        response = self._response = await self._engine.send(request)
         try:
             async with asyncio.timeout(ENDPOINT_SECONDS):
-                response = self._response = await self._engine.send(request)
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if response.status >= 300:
                     raise await _refusal(self._url, response)
@@ -177,6 +178,8 @@ def _endpoint(url: str, data: bytes) -> str:
             raise ValueError
         endpoint = urljoin(url, data.decode().strip())
         same = _origin(endpoint) == _origin(url)
+        if _user(endpoint) not in ("", _user(url)):
+            raise ValueError  # The library would make a header of it, in the place of ours.
     except ValueError:
         raise ConnectFailed(f"{url} says to send messages to what is no URL") from None
     if not same:
@@ -190,6 +193,10 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return parts.scheme, parts.hostname, port
+
+
+def _user(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[0]
 
 
 def _is_request(message: bytes) -> bool:
