@@ -17,6 +17,9 @@ import pytest
 from tests.peers import MODERN, Json, hello, modern
 
 from interlock import Client, Server
+from interlock.auth.settings import AuthSettings
+from interlock.auth.tokens import AccessToken
+from interlock.auth.verifiers import StaticVerifier
 from interlock.protocol.call import Call
 from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.exchange import Exchange
@@ -26,6 +29,8 @@ from interlock.wire.methods import TO_SERVER
 
 SERVER_CALLS = 60
 HTTP_CALLS = 120
+GATE_CALLS = 10
+"""What asking who comes adds, once their token was found good."""
 CLIENT_CALLS = 320
 """A whole round in one process: the client, the loop, and the server."""
 
@@ -33,8 +38,8 @@ CALL = modern("tools/call", 1, {"name": "echo", "arguments": {"text": "hi"}})
 LIST = modern("tools/list")
 
 
-def a_server(tools: int = 1) -> Server:
-    server = Server("budget", version="1")
+def a_server(tools: int = 1, **options: Any) -> Server:
+    server = Server("budget", version="1", **options)
 
     @server.tool
     async def echo(text: str) -> str:
@@ -79,7 +84,7 @@ def bytes_to_bytes(server: Server, message: bytes) -> Callable[[], Awaitable[byt
 
 
 def over_http(
-    app: App, message: bytes, method: str, name: str | None
+    app: App, message: bytes, method: str, name: str | None, *more: tuple[bytes, bytes]
 ) -> Callable[[], Awaitable[Json]]:
     """One POST through the ASGI app, as a server library hands it over."""
     headers = [
@@ -91,6 +96,7 @@ def over_http(
         (b"user-agent", b"budget"),
         (b"mcp-protocol-version", MODERN.encode()),
         (b"mcp-method", method.encode()),
+        *more,
     ]
     if name is not None:
         headers.append((b"mcp-name", name.encode()))
@@ -179,6 +185,22 @@ async def test_a_list_through_the_asgi_app(app: App):
     once = over_http(app, LIST, "tools/list", None)
     assert len((await once())["result"]["tools"]) == 500
     assert await count(once) <= HTTP_CALLS
+
+
+async def test_a_token_that_is_remembered_costs_next_to_nothing(app: App):
+    auth = AuthSettings(
+        issuer_url="https://login.example.com", resource_server_url="https://api.example.com/mcp"
+    )
+    known = StaticVerifier({"good": AccessToken("good", "budget", ["read"])})
+    guarded = App(a_server(500, auth=auth, token_verifier=known))
+    await guarded.start()
+    bearer = (b"authorization", b"Bearer good")
+    for message, method, name in [(CALL, "tools/call", "echo"), (LIST, "tools/list", None)]:
+        open_to_all = await count(over_http(app, message, method, name))
+        asked = await count(over_http(guarded, message, method, name, bearer))
+        assert asked <= open_to_all + GATE_CALLS
+        assert asked <= HTTP_CALLS
+    await guarded.stop()
 
 
 async def test_a_whole_round_of_a_client_in_this_process():

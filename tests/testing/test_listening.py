@@ -160,6 +160,23 @@ async def test_an_event_that_is_sent_again_is_heard_once():
     assert not heard.wrong
 
 
+async def test_documents_beside_the_endpoint_are_no_messages(heard: Heard):
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        kind = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": kind})
+        await send({"type": "http.response.body", "body": b'{"resource":"https://x"}'})
+
+    endpoint = Endpoint(heard.listen)
+
+    async def tapped(scope: Scope, receive: Receive, send: Send) -> None:
+        await endpoint.serve(app, scope, receive, send)
+
+    await Host(tapped).open("GET", path="/.well-known/oauth-protected-resource").whole()
+    assert heard.number == 0
+    await Host(tapped).open("GET", path="/mcp").whole()
+    assert heard.wrong
+
+
 async def test_both_ends_of_a_channel_are_heard_and_one_is_judged():
     heard = Heard("client")
     ours, theirs = pair()

@@ -14,6 +14,7 @@ from msgspec import UNSET
 from interlock.testing.wiretap import Side, Violation, Wiretap
 from interlock.transport.channel import Channel
 from interlock.transport.http.asgi import Receive, Scope
+from interlock.transport.http.documents import WELL_KNOWN
 from interlock.transport.http.engine import Engine, Request, Response
 from interlock.transport.http.reply import Send
 from interlock.wire import sse
@@ -157,7 +158,8 @@ class Endpoint:
 
     async def serve(self, app: Any, scope: Scope, receive: Receive, send: Send) -> None:
         """What *app* (`App.__call__`, bound) does, listened to."""
-        if scope["type"] != "http":
+        # Documents about who may come in stand beside the endpoint, and are no messages of it.
+        if scope["type"] != "http" or WELL_KNOWN in scope["path"]:
             await app(scope, receive, send)
             return
         headers = dict(scope["headers"])
