@@ -31,7 +31,8 @@ TAKEN = [
     ("https://8.8.8.8/", "https://8.8.8.8"),
     ("https://[2606:4700::1111]/", "https://[2606:4700::1111]"),
     ("https://[2606:4700:0:0:0:0:0:1111]:8443/", "https://[2606:4700::1111]:8443"),
-    ("https://[::ffff:8.8.8.8]/", "https://[::ffff:808:808]"),
+    # Written in one of two ways, as the Python is old or new.
+    ("https://[::ffff:8.8.8.8]/", f"https://[{ip_address('::ffff:8.8.8.8')}]"),
     ("https://[64:ff9b::808:808]/", "https://[64:ff9b::808:808]"),
 ]
 

@@ -58,3 +58,11 @@ async def test_lookups_that_nobody_waits_for_are_counted_until_they_end():
     with pytest.raises(OSError, match="no such name"):
         await soon(lookup("late.example", 443))
     assert silent.asked[-1] == "late.example"
+
+
+def test_a_lookup_that_runs_when_its_loop_ends_holds_up_nobody():
+    async def main() -> None:
+        with pytest.raises(TimedOut):
+            await Lookup(Silent(), seconds=0.01)("slow.example", 443)
+
+    asyncio.run(main())
