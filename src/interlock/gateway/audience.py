@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -46,9 +47,13 @@ class Audience:
                 session.on_close(leave)
         return EmptyResult()
 
-    def hear(self, line: Raw) -> None:
-        """Tell *line* to everyone whose level it reaches."""
+    def hear(self, line: Raw, whose: Callable[[Principal], bool] | None = None) -> None:
+        """Tell *line* to everyone whose level it reaches; of a server that has an owner, to those
+        *whose* it is.
+        """
         sessions = list(self._sessions.values())
+        if whose is not None:
+            sessions = [each for each in sessions if whose(each[1])]
         if len({principal for _, principal in sessions}) != 1:
             return
         try:

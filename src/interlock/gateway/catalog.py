@@ -165,12 +165,24 @@ class Catalog:
 
     def update(self, server: str, definitions: Definitions) -> set[Kind]:
         """Replace what *server* offers; which lists are not what they were."""
-        changed: set[Kind] = set()
-        for kind, (notice, key, public) in _KINDS.items():
+        shares: dict[str, _Share] = {}
+        for kind, (_, key, public) in _KINDS.items():
             entries: list[dict[str, Raw]] = getattr(definitions, kind)
-            share = _Share(
+            shares[kind] = _Share(
                 server, entries, key, public, tasks=definitions.tasks and kind == "tools"
             )
+        return self._put(server, shares)
+
+    def follow(self, server: str, other: Catalog) -> set[Kind]:
+        """Have of *server* what *other* has: the same bytes, encoded once for all who share it."""
+        shares = {
+            kind: shares[server] for kind, shares in other._shares.items() if server in shares
+        }
+        return self._put(server, shares)
+
+    def _put(self, server: str, shares: dict[str, _Share]) -> set[Kind]:
+        changed: set[Kind] = set()
+        for kind, share in shares.items():
             old = self._shares[kind].get(server)
             if old is None and not share.entries:
                 continue
@@ -178,7 +190,7 @@ class Catalog:
                 continue
             self._shares[kind][server] = share
             self._index(kind)
-            changed.add(notice)
+            changed.add(_KINDS[kind][0])
         return changed
 
     def tool(self, name: str) -> Found | None:

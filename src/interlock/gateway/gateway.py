@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
+from interlock.auth.credentials import Credentials
 from interlock.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
+    LoginNeeded,
     PeerError,
     ResourceNotFound,
     RpcError,
@@ -21,17 +24,18 @@ from interlock.errors import (
 )
 from interlock.gateway.asking import Asking
 from interlock.gateway.audience import Audience
-from interlock.gateway.catalog import Catalog, Found
+from interlock.gateway.catalog import Found
 from interlock.gateway.config import Config
-from interlock.gateway.names import SEPARATOR, public_uri
+from interlock.gateway.login import Logins
+from interlock.gateway.names import public_uri
+from interlock.gateway.realm import OnEvent, Realm, Realms
 from interlock.gateway.relay import Relay
 from interlock.gateway.supervisor import State
 from interlock.gateway.tasks import TaskRelay
 from interlock.gateway.upstream import CALL_WAITS, Status, Upstream
-from interlock.protocol.call import Call, Handler
+from interlock.protocol.call import LOCAL, Call, Handler, Principal
 from interlock.protocol.sealing import Keyring, from_environment
 from interlock.server.mirrored import hold
-from interlock.server.subscriptions import Subscriptions
 from interlock.store.memory import MemoryStore
 from interlock.store.ports import Store
 from interlock.transport.warden import Warden
@@ -47,7 +51,6 @@ from interlock.wire.lifecycle import (
 )
 from interlock.wire.meta import EmptyResult, Implementation, RawResult, Result, members
 from interlock.wire.methods import DISCOVER, INITIALIZE, LISTEN, PING
-from interlock.wire.notices import Kind
 from interlock.wire.prompts import GetPromptParams
 from interlock.wire.resources import ReadResourceParams, SubscribeParams
 from interlock.wire.tools import CallToolParams
@@ -61,9 +64,6 @@ INSTRUCTIONS_LIMIT: Final = 2048
 _contents: Final = msgspec.json.Decoder(list[dict[str, Raw]])
 _text: Final = msgspec.json.Decoder(str)
 
-OnEvent = Callable[[str, str, str], None]
-"""Hears what happens to a server: its name, what, and the details."""
-
 
 class Gateway:
     """All servers of a configuration as one service.
@@ -73,6 +73,11 @@ class Gateway:
     call to it says what happened. *on_event* hears of starts, ends and changes, and must not block. *keyring* seals
     what travels through callers, by default with the secrets in `INTERLOCK_KEYS`. *store* keeps
     the gateway's own tasks, by default in this process.
+
+    Servers at URLs that want a login are shown what *credentials* have, by default this machine's
+    if there are any. Where callers say who they are, each has connections to those servers of their
+    own, with the logins kept for them; *owner* is the caller whose logins are this machine's own, as
+    are those of whoever is not asked. *clock* tells who was not heard of for long.
     """
 
     def __init__(
@@ -83,33 +88,33 @@ class Gateway:
         on_event: OnEvent | None = None,
         keyring: Keyring | None = None,
         store: Store | None = None,
+        credentials: Credentials | None = None,
+        owner: Principal | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.info = Implementation(name=name, version=VERSION, title="Interlock gateway")
-        self.subscriptions = Subscriptions()
-        self.subscriptions.on_watch = self._watch
         self._audience = Audience()
         self._warden = Warden()
-        self._upstreams = {
-            name: Upstream(
-                entry,
-                warden=self._warden,
-                changed=self._changed,
-                updated=self._updated,
-                unheard=self._audience.hear,
-                on_event=on_event,
-            )
-            for name, entry in config.servers.items()
-        }
-        self.catalog = Catalog(self._upstreams)
+        self._logins = Logins(credentials)
+        self._realms = Realms(
+            config.servers,
+            logins=self._logins,
+            warden=self._warden,
+            audience=self._audience,
+            owner=owner,
+            on_event=on_event,
+            clock=clock,
+        )
+        self._first = self._realms.first
         keyring = keyring if keyring is not None else from_environment()
         self._store = store if store is not None else MemoryStore()
         self._asking = Asking(keyring, self._relay)
-        self._tasks = TaskRelay(self._store, keyring, self._upstreams, self._asking, self._relay)
+        self._tasks = TaskRelay(self._store, keyring, self._realm, self._asking, self._relay)
         self._routes: dict[str, Handler] = {
             INITIALIZE: self._initialize,
             DISCOVER: self._discover,
             PING: _done,
-            LISTEN: self.subscriptions.listen,
+            LISTEN: lambda call: self._realm(call).subscriptions.listen(call),
             "logging/setLevel": self._audience.set_level,
             "tools/list": self._list("tools"),
             "tools/call": self._call,
@@ -117,13 +122,13 @@ class Gateway:
             "resources/templates/list": self._list("templates"),
             "resources/read": self._read,
             "resources/subscribe": self._subscribe,
-            "resources/unsubscribe": self.subscriptions.unsubscribe,
+            "resources/unsubscribe": lambda call: self._realm(call).subscriptions.unsubscribe(call),
             "prompts/list": self._list("prompts"),
             "prompts/get": self._get,
             "completion/complete": self._complete,
         }
         self._routes |= self._tasks.routes
-        self.subscriptions.follow = self._tasks.follow
+        self._realms.follow = self._tasks.follow
         self.handle: Handler = self._route
         self._users = 0
 
@@ -132,42 +137,36 @@ class Gateway:
         self._users += 1
         if self._users == 1:
             await self._store.open()
-        for upstream in self._upstreams.values():
-            upstream.start()
+        self._realms.start()
 
     async def stop(self) -> None:
         """End every server and whatever it started, within a second, once nobody uses them."""
         self._users -= 1
         if self._users > 0:
             return
-        self.subscriptions.end()
+        self._realms.hush()
         await self._asking.parking.end()
         await self._tasks.end()
-        await asyncio.gather(*(upstream.stop() for upstream in self._upstreams.values()))
+        await self._realms.stop()
         await self._store.close()
         await self._warden.close()
+        await self._logins.close()
 
     async def settled(self, timeout: float) -> None:
         """Wait until each server runs, or has failed to once; at most *timeout* seconds."""
-        waiting = [
-            asyncio.ensure_future(upstream.settled.wait())
-            for upstream in self._upstreams.values()
-            if not upstream.settled.is_set()
-        ]
-        if waiting:
-            _, late = await asyncio.wait(waiting, timeout=timeout)
-            for waiter in late:
-                waiter.cancel()
+        await self._first.settled(timeout)
 
     def status(self) -> list[Status]:
-        """How each server is, in the order of the configuration."""
+        """How each server is to whoever runs the gateway, in the order of the configuration."""
+        realm = self._first
         return [
-            upstream.status(self.catalog.counts(name), self.catalog.tokens(name))
-            for name, upstream in self._upstreams.items()
+            upstream.status(realm.catalog.counts(name), realm.catalog.tokens(name))
+            for name, upstream in realm.upstreams.items()
         ]
 
     def upstream(self, name: str) -> Upstream | None:
-        return self._upstreams.get(name)
+        """A server as whoever runs the gateway has it."""
+        return self._first.upstreams.get(name)
 
     # The data plane.
 
@@ -175,21 +174,31 @@ class Gateway:
         handler = self._routes.get(call.row.name)
         if handler is None:
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {call.row.name}")
-        return handler(call)
+        if call.principal is LOCAL or not self._realms.several:
+            return handler(call)
+        return self._used(handler, call)
+
+    async def _used(self, handler: Handler, call: Call) -> Result:
+        with self._realm(call).use(listening=call.row.name == LISTEN):
+            return await handler(call)
+
+    def _realm(self, call: Call) -> Realm:
+        return self._realms.of(call.principal)
 
     # Not async: a frame that only waits for the next costs each call two steps more.
     def _call(self, call: Call) -> Awaitable[Result]:
         assert isinstance(call.params, CallToolParams)
         name = call.params.name
-        found = self.catalog.tool(name)
+        realm = self._first if call.principal is LOCAL else self._realm(call)
+        found = realm.catalog.tool(name)
         if found is None:
-            return self._relay_later("tool", self.catalog.tool, name, call)
+            return self._relay_later("tool", name, realm, call)
         if found.mirrored:
             hold(call, found.mirrored)
         if (
             call.params.request_state is not None
             or call.params.task
-            or not self._upstreams[found.server].modern
+            or not realm.upstreams[found.server].modern
         ):
             return self._tasks.call(found, call)
         return self._relay(found, call.with_members(name=found.name), call)
@@ -197,15 +206,16 @@ class Gateway:
     def _get(self, call: Call) -> Awaitable[Result]:
         assert isinstance(call.params, GetPromptParams)
         name = call.params.name
-        found = self.catalog.prompt(name)
+        realm = self._realm(call)
+        found = realm.catalog.prompt(name)
         if found is None:
-            return self._relay_later("prompt", self.catalog.prompt, name, call)
+            return self._relay_later("prompt", name, realm, call)
         return self._ask_through(found, call, name=found.name)
 
     async def _read(self, call: Call) -> Result:
         assert isinstance(call.params, ReadResourceParams)
         uri = call.params.uri
-        found = self.catalog.uri(uri)
+        found = self._realm(call).catalog.uri(uri)
         if found is None:
             raise ResourceNotFound(uri)
         try:
@@ -220,7 +230,8 @@ class Gateway:
         assert isinstance(params, CompleteParams)
         ref = params.ref
         prompt = isinstance(ref, PromptReference)
-        found = self.catalog.prompt(ref.name) if prompt else self.catalog.uri(ref.uri)
+        catalog = self._realm(call).catalog
+        found = catalog.prompt(ref.name) if prompt else catalog.uri(ref.uri)
         if found is None:
             raise RpcError(INVALID_PARAMS, "There is no such prompt or template to complete")
         reference = (
@@ -230,22 +241,20 @@ class Gateway:
         return await self._relay(found, renamed, call)
 
     def _ask_through(self, found: Found, call: Call, **names: str) -> Awaitable[Result]:
-        modern = self._upstreams[found.server].modern
+        modern = self._realm(call).upstreams[found.server].modern
         return self._asking.relay(found, call, modern=modern, **names)
 
     async def _relay(self, found: Found, renamed: Call, call: Call) -> RawResult:
         renamed.outlet = Relay(call, found.server)
-        upstream = self._upstreams[found.server]
+        realm = self._first if call.principal is LOCAL else self._realm(call)
+        upstream = realm.upstreams[found.server]
         try:
             result = await upstream.handle(renamed)
             if result.kind != "complete":
                 result = await self._unfinished(found, call, result)
             return result
         except PeerError as error:
-            data: dict[str, Any] = {"server": found.server}
-            if isinstance(error, ServerExited):
-                data |= {"returncode": error.returncode, "stderr": list(error.stderr)}
-            raise RpcError(INTERNAL_ERROR, _naming(found.server, error), data) from error
+            raise _failure(found.server, error) from error
 
     async def _unfinished(self, found: Found, call: Call, result: RawResult) -> RawResult:
         if result.kind == "input_required":
@@ -254,8 +263,10 @@ class Gateway:
 
     def _list(self, kind: str) -> Handler:
         async def page(call: Call) -> Result:
-            await self.settled(FIRST_LIST_SECONDS)
-            return self.catalog.page(kind, modern=call.envelope.revision.modern)
+            realm = self._realm(call)
+            await realm.wake()
+            await realm.settled(FIRST_LIST_SECONDS)
+            return realm.catalog.page(kind, modern=call.envelope.revision.modern)
 
         return page
 
@@ -263,85 +274,52 @@ class Gateway:
 
     async def _initialize(self, call: Call) -> InitializeResult:
         assert call.session is not None
-        self.subscriptions.attach(call.session)
+        realm = self._realm(call)
+        realm.subscriptions.attach(call.session)
         return InitializeResult(
             protocol_version=call.envelope.revision.name,
             capabilities=self._tasks.shown(call, _CAPABILITIES),
             server_info=self.info,
-            instructions=self._instructions(),
+            instructions=_instructions(realm),
         )
 
     async def _discover(self, call: Call) -> DiscoverResult:
         return DiscoverResult(
             supported_versions=sorted(MODERN),
             capabilities=self._tasks.shown(call, _CAPABILITIES),
-            instructions=self._instructions(),
+            instructions=_instructions(self._realm(call)),
             ttl_ms=0,
             cache_scope="private",
         )
 
-    def _instructions(self) -> str | None:
-        parts = [
-            f"## {name}\n{text[:INSTRUCTIONS_LIMIT]}"
-            for name, upstream in self._upstreams.items()
-            if (text := upstream.instructions)
-        ]
-        return "\n\n".join(parts) or None
-
-    def _changed(self, upstream: Upstream) -> set[Kind]:
-        changed = self.catalog.update(upstream.name, upstream.definitions)
-        for kind in sorted(changed):
-            self.subscriptions.changed(kind)
-        return changed
-
     def _subscribe(self, call: Call) -> Awaitable[Result]:
         assert isinstance(call.params, SubscribeParams)
         uri = call.params.uri
-        if self.catalog.uri(uri) is None:
+        realm = self._realm(call)
+        if realm.catalog.uri(uri) is None:
             raise ResourceNotFound(uri)
-        return self.subscriptions.subscribe(call)
+        return realm.subscriptions.subscribe(call)
 
-    def _watch(self, uri: str, watched: bool) -> None:
-        found = self.catalog.uri(uri)
-        if found is not None:
-            self._upstreams[found.server].watch(found.name, watched=watched)
-
-    def _updated(self, upstream: Upstream, uri: str) -> None:
-        # What changed may lie within what is watched (2025-11-25 § Resources, Subscriptions).
-        for watched in upstream.watched(uri):
-            # Whoever watches it may have found it under its original name, inside a result.
-            self.subscriptions.updated(public_uri(upstream.name, watched))
-            self.subscriptions.updated(watched)
-
-    async def _relay_later(
-        self, noun: str, find: Callable[[str], Found | None], name: str, call: Call
-    ) -> Result:
+    async def _relay_later(self, noun: str, name: str, realm: Realm, call: Call) -> Result:
         """Relay a call to a name that is not known, if its server is only about to start."""
-        upstream = self._owner(name)
+        upstream = realm.owner(name)
         found: Found | None = None
-        if upstream is not None and not upstream.settled.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CALL_WAITS):
-                    await upstream.settled.wait()
-            found = find(name)
+        if upstream is not None:
+            await upstream.wake()
+            if not upstream.settled.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CALL_WAITS):
+                        await upstream.settled.wait()
+            catalog = realm.catalog
+            found = catalog.tool(name) if noun == "tool" else catalog.prompt(name)
+            if found is None and (needed := upstream.login_needed) is not None:
+                raise _failure(upstream.name, needed)
         if found is None:
-            raise RpcError(INVALID_PARAMS, f"Unknown {noun}: {name!r}{self._hint(name)}")
+            raise RpcError(INVALID_PARAMS, f"Unknown {noun}: {name!r}{_hint(upstream)}")
         hold(call, found.mirrored)
         if noun == "tool":
             return await self._tasks.call(found, call)
         return await self._ask_through(found, call, name=found.name)
-
-    def _hint(self, name: str) -> str:
-        """Why a name is missing that may have been there, or may come."""
-        upstream = self._owner(name)
-        if upstream is None or upstream.state is State.RUNNING:
-            return ""
-        return f"; its server {upstream.name!r} is {upstream.state}"
-
-    def _owner(self, name: str) -> Upstream | None:
-        """The server whose name a public name begins with."""
-        head = name.partition(SEPARATOR)[0]
-        return next((u for u in self._upstreams.values() if u.prefix == head), None)
 
 
 _CAPABILITIES: Final = ServerCapabilities(
@@ -356,6 +334,32 @@ _CAPABILITIES: Final = ServerCapabilities(
 
 async def _done(call: Call) -> EmptyResult:
     return EmptyResult()
+
+
+def _instructions(realm: Realm) -> str | None:
+    parts = [
+        f"## {name}\n{text[:INSTRUCTIONS_LIMIT]}"
+        for name, upstream in realm.upstreams.items()
+        if (text := upstream.instructions)
+    ]
+    return "\n\n".join(parts) or None
+
+
+def _hint(upstream: Upstream | None) -> str:
+    """Why a name is missing that may have been there, or may come."""
+    if upstream is None or upstream.state is State.RUNNING:
+        return ""
+    return f"; its server {upstream.name!r} is {upstream.state}"
+
+
+def _failure(server: str, error: PeerError) -> RpcError:
+    """What a caller is told of a server that failed."""
+    data: dict[str, Any] = {"server": server}
+    if isinstance(error, ServerExited):
+        data |= {"returncode": error.returncode, "stderr": list(error.stderr)}
+    if isinstance(error, LoginNeeded):
+        data["login"] = True
+    return RpcError(INTERNAL_ERROR, _naming(server, error), data)
 
 
 def _naming(server: str, error: PeerError) -> str:

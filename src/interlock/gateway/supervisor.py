@@ -1,7 +1,8 @@
 """Keep one thing alive that may end at any time: start it, start it again, know when to give up.
 
 What it is, a child process or a connection, is the caller's business: `connect` starts it. What
-happened is kept as a short history, because that is the first question of whoever operates it.
+happened is kept as a short history, because that is the first question of whoever operates it. One
+that only a person can help, by logging in, is left alone until it is tried again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
-from interlock.errors import ConnectFailed, ServerExited
+from interlock.errors import ConnectFailed, LoginNeeded, ServerExited
 
 FIRST_RESTART: Final = 0.1
 """Seconds before the first restart: a server that was killed is back almost at once."""
@@ -54,6 +55,8 @@ class State(StrEnum):
     """It ended, and will be started again after a pause."""
     FAILED = "failed"
     """Given up; `retry` tries again."""
+    NEEDS_LOGIN = "needs login"
+    """Nothing is of use but a person who logs in; `retry` tries again."""
     STOPPED = "stopped"
 
 
@@ -125,7 +128,9 @@ class Supervised(Generic[K]):
             self._start()
 
     def retry(self) -> None:
-        """Try again now, with a clean slate: after it failed or was stopped, or during a pause."""
+        """Try again now, with a clean slate: after it failed or was stopped, after a person logged
+        in, or during a pause.
+        """
         if self._stopping or self.state in {State.STARTING, State.RUNNING}:
             return
         if self._keeping is not None:
@@ -153,12 +158,15 @@ class Supervised(Generic[K]):
     async def running(self, timeout: float) -> K:
         """The running one; waits for it at most *timeout* seconds, and starts it if nobody did.
 
-        Raises ConnectFailed, caused by why it last ended: at once if it failed or was stopped.
+        Raises ConnectFailed, caused by why it last ended: at once if it failed or was stopped; and
+        LoginNeeded, at once too.
         """
         self.start()
         try:
             async with asyncio.timeout(timeout):
                 while self.current is None:
+                    if self.state is State.NEEDS_LOGIN and isinstance(self.reason, LoginNeeded):
+                        raise LoginNeeded(self.reason.url, str(self.reason)) from self.reason
                     if self.state in {State.FAILED, State.STOPPED}:
                         raise ConnectFailed(self._why_not("")) from self.reason
                     await self._turn.wait()
@@ -187,6 +195,9 @@ class Supervised(Generic[K]):
     async def _keep(self) -> None:
         while True:
             ran = await self._run_once()
+            if isinstance(self.reason, LoginNeeded):
+                self._enter(State.NEEDS_LOGIN, _text(self.reason))
+                return
             pause = self._pause_after(ran)
             if pause is None:
                 self._enter(State.FAILED, self._crash_loop())
@@ -203,7 +214,8 @@ class Supervised(Generic[K]):
             kept = await self._connect()
         except Exception as error:
             self.reason = error
-            self._note("not started", _text(error))
+            if not isinstance(error, LoginNeeded):
+                self._note("not started", _text(error))
             return 0
         began = self._clock.monotonic()
         self.current, self.reason = kept, None

@@ -31,6 +31,7 @@ from interlock.errors import (
 )
 from interlock.gateway.asking import Asking
 from interlock.gateway.catalog import Found
+from interlock.gateway.realm import Realm
 from interlock.gateway.relay import Relay, reworded
 from interlock.gateway.upstream import AUGMENTED, Upstream
 from interlock.protocol.call import Call, Handler
@@ -92,13 +93,15 @@ _RELAYED: Final = _Relayed()
 
 
 class TaskRelay:
-    """*own* are the gateway's tasks; *asking* and *forward* relay the calls they are made of."""
+    """*own* are the gateway's tasks; *asking* and *forward* relay the calls they are made of, to the
+    servers of whoever calls: *realm* says which.
+    """
 
     def __init__(
         self,
         store: Store,
         keyring: Keyring,
-        upstreams: Mapping[str, Upstream],
+        realm: Callable[[Call], Realm],
         asking: Asking,
         forward: Forward,
     ) -> None:
@@ -112,14 +115,14 @@ class TaskRelay:
             LIST: self.own.list,
         }
         self._keyring = keyring
-        self._upstreams = upstreams
+        self._realm = realm
         self._asking = asking
         self._forward = forward
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def call(self, found: Found, call: Call) -> Result:
         """Relay a call of a tool that may become a task of ours, or may ask."""
-        upstream = self._upstreams[found.server]
+        upstream = self._realm(call).upstreams[found.server]
         mode: Mode = "optional" if upstream.modern and upstream.tasks else found.support
         if mode == "required" and call.session is None:
             mode = "optional"  # It runs as a task there, whether or not it is one here.
@@ -156,8 +159,9 @@ class TaskRelay:
             if found is not None:
                 by_server.setdefault(found.server, {})[found.name] = each
                 agreed.append(each)
+        upstreams = self._realm(call).upstreams
         listening = [
-            asyncio.create_task(self._listen(self._upstreams[server], names, call, tell))
+            asyncio.create_task(self._listen(upstreams[server], names, call, tell))
             for server, names in by_server.items()
         ]
 
@@ -188,6 +192,10 @@ class TaskRelay:
     # Tasks of our own.
 
     async def _work(self, found: Found, upstream: Upstream, own: Call) -> Result:
+        with self._realm(own).use():  # It may go on though its caller is not heard of for long.
+            return await self._worked(found, upstream, own)
+
+    async def _worked(self, found: Found, upstream: Upstream, own: Call) -> Result:
         if upstream.modern or found.support != "required":
             return await self._asking.visiting(found, own, {"name": found.name})
         renamed = own.with_members(name=found.name)
@@ -197,7 +205,7 @@ class TaskRelay:
 
     async def _follow(self, found: Found, call: Call, result: RawResult) -> RawResult:
         """Wait for the end of a server's task, asking the caller what it asks."""
-        upstream = self._upstreams[found.server]
+        upstream = self._realm(call).upstreams[found.server]
         relay = Relay(call, found.server)
 
         async def send(method: str, params: Params, *, timeout: float | None = None) -> RawResult:
@@ -272,7 +280,7 @@ class TaskRelay:
         except Unsealed:
             return None
         server, theirs = _pair.decode(opened)
-        return Found(server, theirs) if server in self._upstreams else None
+        return Found(server, theirs) if server in self._realm(call).upstreams else None
 
     async def _listen(
         self, upstream: Upstream, names: Mapping[str, str], call: Call, tell: Tell

@@ -17,6 +17,7 @@ from interlock.errors import (
     METHOD_NOT_FOUND,
     ConnectFailed,
     InvalidMessage,
+    LoginNeeded,
     PeerError,
     RpcError,
     ServerExited,
@@ -24,6 +25,7 @@ from interlock.errors import (
 from interlock.gateway.catalog import Definitions
 from interlock.gateway.config import Server, StdioServer
 from interlock.gateway.desk import VISIT_FIRST, RelayDesk
+from interlock.gateway.login import Login
 from interlock.gateway.names import prefix
 from interlock.gateway.relay import Relay
 from interlock.gateway.supervisor import CRASH_LIMIT, Event, State, Supervised
@@ -56,6 +58,10 @@ STDERR_KEPT: Final = 100
 STDERR_SHOWN: Final = 10
 
 _NEVER: Final = len(LOG_LEVELS)
+_SETTLED: Final = frozenset(
+    {State.RUNNING, State.BACKING_OFF, State.FAILED, State.NEEDS_LOGIN, State.STOPPED}
+)
+"""What tells that starting has come to something."""
 AUGMENTED: Final = Raw(b"{}")
 """The `task` of params that asks a 2025-11-25 server for a task; any other is the caller's own."""
 _PATIENT: Final = frozenset({LISTEN, tasks.RESULT})
@@ -101,7 +107,8 @@ class Upstream:
 
     *changed* is called when what it offers may have changed, and says which lists did, *updated*
     when one of its resources did that is watched. *unheard* gets what it logs while no call to it
-    runs. *on_event* hears what happens to it: its name, what, and the details.
+    runs. *on_event* hears what happens to it: its name, what, and the details. *login* is who it is
+    told that calls, should it ask.
     """
 
     def __init__(
@@ -113,21 +120,23 @@ class Upstream:
         updated: Callable[[Upstream, str], None] = lambda upstream, uri: None,
         unheard: Callable[[Raw], None] = lambda line: None,
         on_event: Callable[[str, str, str], None] | None = None,
+        login: Login | None = None,
     ) -> None:
         self.name = entry.name
         self.prefix = prefix(entry.name)
         self.definitions = Definitions()
         self.settled = asyncio.Event()
-        """It runs, or has failed to at least once."""
+        """It runs, or has failed to at least once; not yet if it is tried again after a login."""
         self.modern = False
         """It speaks, or spoke last, a modern revision: what it asks comes in its answers."""
         self.tasks = False
         """It makes tasks of calls, by the extension."""
         self._entry = entry
+        self._login = login
         self._warden = warden
         self._changed = changed
         self._updated = updated
-        self._watched: dict[str, None] = {}
+        self._watched: dict[str, int] = {}
         self._rewatch = asyncio.Event()
         self._on_event = on_event
         self._patience = entry.timeout if entry.timeout is not None else CALL_PATIENCE
@@ -152,12 +161,34 @@ class Upstream:
     def state(self) -> State:
         return self._supervised.state
 
+    @property
+    def busy(self) -> bool:
+        """Whether calls to it run."""
+        return bool(self._desk.running)
+
+    @property
+    def login_needed(self) -> LoginNeeded | None:
+        """What a person has to do before it can be called, if that is what keeps it."""
+        reason = self._supervised.reason
+        waits = self._supervised.state is State.NEEDS_LOGIN
+        return reason if waits and isinstance(reason, LoginNeeded) else None
+
     def start(self) -> None:
         """Start it in the background."""
         self._supervised.start()
 
+    async def wake(self) -> None:
+        """Start it again if it needed a login, and somebody has logged in since."""
+        if self._login is None or self.login_needed is None or not await self._login.appeared():
+            return
+        self._supervised.retry()
+        if self.state is State.STARTING:
+            self.settled.clear()
+
     async def stop(self) -> None:
         await self._supervised.stop()
+        if self._login is not None:
+            await self._login.close()
         self.settled.set()
 
     async def restart(self) -> None:
@@ -173,6 +204,7 @@ class Upstream:
         """
         connected = self._supervised.current
         if connected is None:
+            await self.wake()
             connected = await self._supervised.running(CALL_WAITS)
         link = connected.link
         theirs = link.envelope
@@ -203,6 +235,9 @@ class Upstream:
         except (ConnectFailed, HttpError) as error:
             connected.doubt(error)
             raise
+        except LoginNeeded as error:
+            needed = connected.lacks(error)
+            raise needed from error
         except ServerExited:
             # The next call waits for its successor; this one may have run, and is not sent again.
             self._supervised.ended(connected)
@@ -224,11 +259,13 @@ class Upstream:
         return await connected.link.handle(call)
 
     def watch(self, uri: str, *, watched: bool) -> None:
-        """Have *updated* called when a resource changes, or no more, also after a restart."""
-        if watched:
-            self._watched[uri] = None
-        else:
-            self._watched.pop(uri, None)
+        """Have *updated* called when a resource changes, or no more, also after a restart.
+
+        Several may watch one: each says so once, and once that it does no more.
+        """
+        count = self._watched.pop(uri, 0) + (1 if watched else -1)
+        if count > 0:
+            self._watched[uri] = count
         self._rewatch.set()
 
     def watched(self, uri: str) -> list[str]:
@@ -257,11 +294,22 @@ class Upstream:
         )
 
     async def _connect(self) -> _Connected:
+        try:
+            return await self._open()
+        except LoginNeeded as error:
+            raise (self._login.needed(error) if self._login is not None else error) from error
+
+    async def _open(self) -> _Connected:
         entry = self._entry
         target = (
             Command(entry.command, entry.args, entry.env, entry.cwd)
             if isinstance(entry, StdioServer)
-            else Url(entry.url, entry.headers, "sse" if entry.type == "sse" else "http")
+            else Url(
+                entry.url,
+                entry.headers,
+                "sse" if entry.type == "sse" else "http",
+                authorization=self._login,
+            )
         )
         stale = asyncio.Event()
         client = Client(
@@ -280,7 +328,7 @@ class Upstream:
             cache=False,  # The catalog keeps its lists, and lists when something changed.
         )
         await client.connect()
-        connected = _Connected(client)
+        connected = _Connected(client, self._login)
         try:
             self._revision = client.revision
             self.modern = client.link.envelope.revision.modern
@@ -291,12 +339,14 @@ class Upstream:
             await connected.close()
             raise
         connected.keeping = [
-            asyncio.create_task(self._keep_listed(client, stale)),
+            asyncio.create_task(self._keep_listed(connected, client, stale)),
             asyncio.create_task(self._keep_watched(client)),
         ]
         return connected
 
-    async def _keep_listed(self, client: Client, stale: asyncio.Event) -> None:
+    async def _keep_listed(
+        self, connected: _Connected, client: Client, stale: asyncio.Event
+    ) -> None:
         """List again whenever the server says that something changed; many changes, one listing."""
         while True:
             await stale.wait()
@@ -304,6 +354,8 @@ class Upstream:
             try:
                 changed = await self._list(client)
             except (PeerError, RpcError) as error:
+                if isinstance(error, LoginNeeded):
+                    error = connected.lacks(error)
                 self._happened(Event(0.0, "not listed", str(error)))
                 continue
             if changed:
@@ -365,7 +417,7 @@ class Upstream:
             seen.add(cursor)
 
     def _happened(self, event: Event) -> None:
-        if event.what in (State.RUNNING, State.BACKING_OFF, State.FAILED, State.STOPPED):
+        if event.what in _SETTLED:
             self.settled.set()
         log.info("%s: %s %s", self.name, event.what, event.detail)
         if self._on_event is not None:
@@ -385,10 +437,11 @@ def _asker(outlet: Outlet) -> Ask:
 class _Connected:
     """A client that is connected, as the supervisor keeps it."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, login: Login | None) -> None:
         self.link = client.link
         self.keeping: list[asyncio.Task[None]] = []
         self._client = client
+        self._login = login
         self._level = _NEVER
         self._doubted: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
@@ -397,6 +450,16 @@ class _Connected:
         gone = isinstance(error, ConnectFailed) or getattr(error, "status", 0) == 404
         if gone and not self._doubted.done():
             self._doubted.set_result(error)
+
+    def lacks(self, error: LoginNeeded) -> LoginNeeded:
+        """A call found that a person has to log in: *error* in words that say how.
+
+        The connection is of no more use, unless only this call needs a login that allows more.
+        """
+        needed = self._login.needed(error) if self._login is not None else error
+        if not needed.scopes and not self._doubted.done():
+            self._doubted.set_result(needed)
+        return needed
 
     async def log_from(self, level: LogLevel) -> None:
         """Have a legacy server log from *level* on, at least.
@@ -419,9 +482,10 @@ class _Connected:
         lost = asyncio.ensure_future(self.link.wait_lost())
         try:
             await asyncio.wait([lost, self._doubted], return_when=asyncio.FIRST_COMPLETED)
-            if lost.done():
-                return lost.result()
-            return self._doubted.result()
+            why = lost.result() if lost.done() else self._doubted.result()
+            if isinstance(why, LoginNeeded) and not self._doubted.done():
+                why = self.lacks(why)  # A stream said so, that belongs to no call.
+            return why
         finally:
             lost.cancel()
 
