@@ -69,6 +69,28 @@ async def test_many_addresses_together_wait_too():
         await people.sign_in(SIGN_IN, Request("POST", "/decide", peer="198.51.100.1"), "b")
 
 
+async def test_a_network_of_ipv6_is_one_place_to_come_from():
+    people = Box().issuer.office.people
+    for number in range(5):
+        guest = Request("POST", "/decide", peer=f"2001:db8:0:1::{number}")
+        assert await people.sign_in("wrong-wrong", guest, "b") is None
+    with pytest.raises(Wait):
+        await people.sign_in(SIGN_IN, Request("POST", "/decide", peer="2001:db8:0:1:f::1"), "b")
+    elsewhere = Request("POST", "/decide", peer="2001:db8:0:2::1")
+    assert await people.sign_in(SIGN_IN, elsewhere, "b") is not None
+
+
+async def test_who_waits_anyway_makes_nobody_else_wait():
+    people = Box().issuer.office.people
+    for _ in range(5):
+        await people.sign_in("wrong-wrong", HERE, "b")
+    for _ in range(100):
+        with pytest.raises(Wait):
+            await people.sign_in("wrong-wrong", HERE, "b")
+    elsewhere = Request("POST", "/decide", peer="192.0.2.2")
+    assert await people.sign_in(SIGN_IN, elsewhere, "b") is not None
+
+
 async def test_who_signed_in_starts_counting_anew():
     people = Box().issuer.office.people
     for _ in range(3):

@@ -62,6 +62,9 @@ class Client(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Client({self.id!r})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("id", self.id)]
+
     @property
     def confidential(self) -> bool:
         return self.auth != "none"

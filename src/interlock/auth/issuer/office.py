@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -52,6 +52,12 @@ class Wish(Struct, frozen=True, kw_only=True):
     """The key that the code is bound to (RFC 9449 § 10)."""
     browser: str
     """The fingerprint of the browser that was shown the page."""
+
+    def __repr__(self) -> str:
+        return f"Wish({self.client_id!r}, {self.resource!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("client_id", self.client_id), ("resource", self.resource)]
 
 
 class Code(Struct, frozen=True, kw_only=True):

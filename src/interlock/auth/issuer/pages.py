@@ -35,7 +35,7 @@ main { width: 100%; max-width: 27rem; padding: 1.75rem; background: var(--card);
   border: 1px solid var(--line); border-radius: 14px; box-shadow: 0 8px 30px rgb(0 0 0 / 7%); }
 .mark { display: flex; align-items: center; gap: .55rem; margin: 0 0 1.1rem; color: var(--faint);
   font-size: .875rem; }
-.mark i { width: 1.05rem; height: 1.05rem; border: 3px solid var(--accent); border-radius: 50%;
+.mark i { flex: none; width: 1.05rem; height: 1.05rem; border: 3px solid var(--accent); border-radius: 50%;
   box-shadow: .5rem 0 0 -3px var(--card), .5rem 0 0 0 var(--accent); margin-right: .5rem; }
 h1 { margin: 0 0 .4rem; font-size: 1.35rem; line-height: 1.3; overflow-wrap: anywhere; }
 p { margin: 0 0 1rem; }
@@ -56,7 +56,7 @@ input { width: 100%; padding: .65rem .8rem; border: 1px solid var(--line); borde
   background: var(--field); color: inherit; letter-spacing: .06em;
   font: 1rem/1.4 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 .field { margin-bottom: 1.1rem; }
-.row { display: flex; gap: .65rem; flex-wrap: wrap-reverse; flex-direction: row-reverse; }
+.row { display: flex; gap: .65rem; flex-flow: row-reverse wrap; }
 button { flex: 1 1 8rem; padding: .7rem 1rem; border: 1px solid var(--line); border-radius: 10px;
   background: none; color: inherit; font: inherit; font-weight: 600; cursor: pointer; }
 button.yes { background: var(--accent); border-color: var(--accent); color: var(--on); }

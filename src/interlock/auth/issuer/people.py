@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Final
+from ipaddress import IPv6Address, IPv6Network
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -50,6 +51,9 @@ class Person(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Person({self.subject!r}, {self.name!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("subject", self.subject), ("name", self.name)]
 
 
 def someone() -> Person:
@@ -138,9 +142,12 @@ class People:
         self, code: str, request: Request, browser: str
     ) -> tuple[Person, Session, Header] | None:
         """Who has that code, and the cookie that their browser stays signed in with; raises `Wait`."""
-        peer = fingerprint("peer", request.peer)
-        await self._count(peer, TRIES_EACH, WAIT_EACH)
+        peer = fingerprint("peer", _network(request.peer))
+        # In this order: who must wait anyway makes nobody else wait, and the few tries that all
+        # have together bound how many addresses are remembered.
+        await self._pause(peer)
         await self._count("all", TRIES_ALL, WAIT_ALL)
+        await self._count(peer, TRIES_EACH, WAIT_EACH)
         # All are looked at, so that the time tells nothing.
         given = _plain(code[:CODE_LIMIT])
         fitting = [each for each in self.persons if same(_plain(each.code), given)]
@@ -160,6 +167,11 @@ class People:
             await self._sessions.take(fingerprint("session", cookie))
         return self._cookie(self.session_cookie, "", 0)
 
+    async def _pause(self, key: str) -> None:
+        before = await self._attempts.get(key)
+        if before is not None and before.until > self._clock():
+            raise Wait(before.until - self._clock())
+
     async def _count(self, key: str, free: int, most: float) -> None:
         for _ in range(TRIES):
             now = self._clock()
@@ -178,6 +190,14 @@ class People:
         secure = "; Secure" if self._secure else ""
         text = f"{name}={value}; Path=/; Max-Age={int(seconds)}; HttpOnly; SameSite=Lax{secure}"
         return b"set-cookie", text.encode()
+
+
+def _network(peer: str) -> str:
+    """What one machine can call from as it likes: an address, or of IPv6 a network of them."""
+    try:
+        return str(IPv6Network((IPv6Address(peer), 64), strict=False))
+    except ValueError:
+        return peer
 
 
 def _plain(code: str) -> str:

@@ -49,6 +49,9 @@ class Response(Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Response({self.status})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("status", self.status)]
+
     def header(self, name: str) -> str | None:
         """The first header of that name, in lower case."""
         for found, value in self.headers:
