@@ -18,7 +18,10 @@ CHALLENGES: Final = 32
 
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _SCHEME: Final = re.compile(rf"({_TOKEN})(?=[ \t,]|$)")
-_PARAMETER: Final = re.compile(rf'({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
+# A value without quotes has to be a token; some write a URL so all the same.
+_PARAMETER: Final = re.compile(
+    rf'({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}[^\x00-\x20",\\\x7f]*))'
+)
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*(?=[ \t]*(?:,|$))")
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _UNSAFE: Final = re.compile(r"[^\x20-\x7e]")
