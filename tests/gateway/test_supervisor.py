@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from interlock.errors import ConnectFailed, ServerExited
+from interlock.errors import ConnectFailed, LoginNeeded, ServerExited
 from interlock.gateway.supervisor import (
     HISTORY,
     SLOWEST_RESTART,
@@ -285,6 +285,61 @@ async def test_what_is_closed_by_somebody_comes_back_too(world: World):
     assert world.kept.state is State.RUNNING
 
 
+# What only a person can help
+
+
+LOGIN = LoginNeeded("https://x.test/mcp", "server 'git' needs a login: interlock login git")
+
+
+async def test_one_that_needs_a_login_is_left_alone_until_it_is_tried_again(world: World):
+    world.refusal = LOGIN
+    world.kept.start()
+    await settle()
+    assert (world.kept.state, world.kept.reason) == (State.NEEDS_LOGIN, LOGIN)
+    assert world.heard == ["starting", "needs login"]
+    assert world.kept.events[-1].detail == str(LOGIN)
+    assert world.hand.naps == []
+    world.kept.start()
+    await settle()
+    assert world.kept.state is State.NEEDS_LOGIN
+    world.refusal = None
+    world.kept.retry()
+    await settle()
+    assert world.kept.state is State.RUNNING
+
+
+async def test_a_login_that_is_over_ends_what_runs(world: World):
+    world.kept.start()
+    await settle()
+    await world.lose(LOGIN)
+    assert world.kept.state is State.NEEDS_LOGIN
+    assert world.runs[0].closed == 1
+    assert world.hand.naps == []
+
+
+async def test_who_waits_for_one_that_needs_a_login_is_told_at_once(world: World):
+    world.refusal = LOGIN
+    world.gate.clear()
+    waiting = asyncio.ensure_future(world.kept.running(5))
+    await settle()
+    world.gate.set()
+    for told in (waiting, world.kept.running(5)):
+        with pytest.raises(LoginNeeded) as caught:
+            await soon(told)
+        assert (str(caught.value), caught.value.url) == (str(LOGIN), LOGIN.url)
+        assert caught.value.__cause__ is LOGIN
+
+
+async def test_logins_that_are_missed_are_no_crash_loop(world: World):
+    world.refusal = LOGIN
+    world.kept.start()
+    for _ in range(10):
+        await settle()
+        world.kept.retry()
+    await settle()
+    assert world.kept.state is State.NEEDS_LOGIN
+
+
 # Stopping
 
 
@@ -300,12 +355,16 @@ async def test_stopping_ends_what_runs_and_starts_it_no_more(world: World):
     assert world.heard.count("stopped") == 1
 
 
-@pytest.mark.parametrize("moment", ["idle", "just started", "starting", "backing off", "failed"])
+@pytest.mark.parametrize(
+    "moment", ["idle", "just started", "starting", "backing off", "failed", "needs login"]
+)
 async def test_stopping_works_at_every_moment(world: World, moment: str):
     if moment == "starting":
         world.gate.clear()
     if moment in {"backing off", "failed"}:
         world.refusal = OSError("refused")
+    if moment == "needs login":
+        world.refusal = LOGIN
     if moment != "idle":
         world.kept.start()
     if moment != "just started":

@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from interlock.gateway.control import control
 from interlock.gateway.gateway import Gateway
-from interlock.server.web import allowed_hosts, serve_http
+from interlock.protocol.gate import Gate
+from interlock.server.web import HttpApp, allowed_hosts, serve_http
 from interlock.transport.http.asgi import App
 from interlock.transport.http.plain import Receive, Scope, Send
 
@@ -40,28 +41,48 @@ class Running(Struct, frozen=True):
 
 
 class Doors:
-    """The gateway's HTTP face: the endpoint for everyone, and the operator's beside it."""
+    """The gateway's HTTP face: the endpoint for everyone, the operator's, and what stands beside.
 
-    def __init__(self, endpoint: App, operator: App) -> None:
+    *beside* are further apps by what their paths begin with; the longest that fits decides, and the
+    endpoint's own paths are never theirs. The operator's door is found by its secret address alone.
+    """
+
+    def __init__(
+        self, endpoint: App, operator: App, beside: Mapping[str, HttpApp] | None = None
+    ) -> None:
         self._endpoint = endpoint
         self._operator = operator
+        longest_first = sorted((beside or {}).items(), key=lambda each: -len(each[0]))
+        self._beside = [(prefix.rstrip("/"), app) for prefix, app in longest_first]
+        # One may stand at several paths.
+        self._all: list[HttpApp] = [endpoint, operator]
+        self._all += {id(app): app for _, app in longest_first}.values()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._endpoint
-        if scope["type"] == "http" and scope["path"] == self._operator.path:
-            app = self._operator
+        app: HttpApp = self._endpoint
+        if scope["type"] == "http" and scope["path"] != self._endpoint.path:
+            app = self._at(scope["path"])
         await app(scope, receive, send)
 
     async def start(self) -> None:
-        await self._endpoint.start()
-        await self._operator.start()
+        for app in self._all:
+            await app.start()
 
     def close(self) -> None:
-        self._endpoint.close()
-        self._operator.close()
+        for app in self._all:
+            app.close()
 
     async def stop(self) -> None:
-        await asyncio.gather(self._endpoint.stop(), self._operator.stop())
+        await asyncio.gather(*(app.stop() for app in self._all))
+
+    def _at(self, path: str) -> HttpApp:
+        if path == self._operator.path:
+            return self._operator
+        gate = self._endpoint.gate
+        if _lies_in(path, self._endpoint.path) or (gate is not None and path in gate.documents):
+            return self._endpoint
+        found = (app for prefix, app in self._beside if _lies_in(path, prefix))
+        return next(found, self._endpoint)
 
 
 async def serve_gateway(
@@ -72,19 +93,25 @@ async def serve_gateway(
     port: int = PORT,
     hosts: Sequence[str] = (),
     origins: Sequence[str] = (),
+    gate: Gate | None = None,
+    beside: Mapping[str, HttpApp] | None = None,
     config: str = "",
     ready: Callable[[Running], None] | None = None,
 ) -> None:
     """Serve *gateway* until SIGINT or SIGTERM; *ready* hears where once it listens.
 
+    *gate* says who may come in; without one everybody may who reaches the port. *beside* are other
+    apps served at the same port, by what their paths begin with: an authorization server of one's
+    own stands at its own path and at that of its metadata.
     While it runs its address stands in `.interlock/gateway.json` below *folder*, readable by this
     user alone. Raises `ConfigError` if the address cannot be listened on.
     """
     names = allowed_hosts(host, hosts)
     operator_path = f"/control/{secrets.token_urlsafe(24)}"
     doors = Doors(
-        App(gateway, path=PATH, hosts=names, origins=origins),
+        App(gateway, path=PATH, hosts=names, origins=origins, gate=gate),
         App(control(gateway), path=operator_path),
+        beside,
     )
     state = folder / STATE
     shown = f"[{host}]" if ":" in host else host
@@ -122,6 +149,10 @@ def find_running(folder: Path) -> Running | None:
     except (OSError, msgspec.DecodeError, ValueError):
         return None
     return running
+
+
+def _lies_in(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix + "/")
 
 
 def _write(path: Path, running: Running) -> None:

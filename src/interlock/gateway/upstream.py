@@ -297,7 +297,7 @@ class Upstream:
         try:
             return await self._open()
         except LoginNeeded as error:
-            raise (self._login.needed(error) if self._login is not None else error) from error
+            raise _worded(error, self._login) from error
 
     async def _open(self) -> _Connected:
         entry = self._entry
@@ -427,6 +427,10 @@ class Upstream:
         log.debug("%s sent something that is no message: %s", self.name, what)
 
 
+def _worded(error: LoginNeeded, login: Login | None) -> LoginNeeded:
+    return login.needed(error) if login is not None else error
+
+
 def _asker(outlet: Outlet) -> Ask:
     async def ask(method: str, params: Raw, key: str) -> Raw:
         return await outlet.ask(method, params, key=key)
@@ -456,7 +460,7 @@ class _Connected:
 
         The connection is of no more use, unless only this call needs a login that allows more.
         """
-        needed = self._login.needed(error) if self._login is not None else error
+        needed = _worded(error, self._login)
         if not needed.scopes and not self._doubted.done():
             self._doubted.set_result(needed)
         return needed
@@ -483,9 +487,7 @@ class _Connected:
         try:
             await asyncio.wait([lost, self._doubted], return_when=asyncio.FIRST_COMPLETED)
             why = lost.result() if lost.done() else self._doubted.result()
-            if isinstance(why, LoginNeeded) and not self._doubted.done():
-                why = self.lacks(why)  # A stream said so, that belongs to no call.
-            return why
+            return _worded(why, self._login) if isinstance(why, LoginNeeded) else why
         finally:
             lost.cancel()
 
