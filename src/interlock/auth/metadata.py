@@ -214,7 +214,7 @@ def read_client(data: bytes, place: str) -> ClientMetadata:
 
 
 def read_registered(data: bytes, place: str) -> Registered:
-    return _read(data, Registered, place, "a registered client")
+    return _read(data, Registered, place, "registered client")
 
 
 def _read(data: bytes, type: type[T], place: str, what: str) -> T:
