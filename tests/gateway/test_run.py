@@ -16,14 +16,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.gateway.people import (
+    Diary,
+    as_person,
+    at_the_door,
+    gate,
+    gateway_to,
+    logged_in,
+)
 from tests.heard import OURS
+from tests.peers import hello, modern
+from tests.transport.http.host import Host
 
 from interlock import Client
+from interlock.auth.credentials import Credentials
 from interlock.client.target import Url
 from interlock.errors import ConfigError
 from interlock.gateway.config import load
+from interlock.gateway.control import control
 from interlock.gateway.gateway import Gateway
-from interlock.gateway.run import STATE, find_running, serve_gateway
+from interlock.gateway.run import STATE, Doors, Running, find_running, serve_gateway
+from interlock.transport.http.asgi import App
+from interlock.transport.http.plain import Receive, Scope, Send
 
 SERVERS = Path(__file__).parent / "servers"
 # Ends with its stdin, but has a child that ignores every polite way to ask and holds no pipe.
@@ -170,3 +184,109 @@ async def test_a_port_in_use_is_said_before_any_server_starts(tmp_path: Path) ->
             await serve_gateway(gateway, tmp_path, port=port)
         assert [status.state for status in gateway.status()] == ["idle", "idle"]
         assert find_running(tmp_path) is not None
+
+
+# Who may come in, and what stands beside.
+
+
+class Beside:
+    """An app of somebody else's, which says where it was asked."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.told: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        text = f"{self.name} {scope['path']}"
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    async def start(self) -> None:
+        self.told.append("start")
+
+    def close(self) -> None:
+        self.told.append("close")
+
+    async def stop(self) -> None:
+        self.told.append("stop")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/oauth", "issuer /oauth"),
+        ("/oauth/token", "issuer /oauth/token"),
+        ("/oauth/admin/x", "admin /oauth/admin/x"),
+        (
+            "/.well-known/oauth-authorization-server/oauth",
+            "issuer /.well-known/oauth-authorization-server/oauth",
+        ),
+        ("/oauthentic", None),
+        ("/mcp/x", None),
+        ("/control/secret/x", None),
+        ("/", None),
+    ],
+)
+async def test_apps_stand_beside_the_endpoint_where_their_paths_begin(
+    tmp_path: Path, path: str, said: str | None
+) -> None:
+    gateway = gateway_to(tmp_path, {})
+    issuer, admin = Beside("issuer"), Beside("admin")
+    beside = {
+        "/oauth": issuer,
+        "/oauth/admin/": admin,
+        "/.well-known/oauth-authorization-server": issuer,
+    }
+    doors = Doors(App(gateway), App(control(gateway), path="/control/secret"), beside)
+    await doors.start()
+    asked = Host(doors).open("GET", path=path)
+    body = await asked.whole()
+    assert (asked.status, body.decode()) == (200, said) if said else asked.status == 404
+    doors.close()
+    await doors.stop()
+    assert issuer.told == admin.told == ["start", "close", "stop"]
+
+
+async def test_what_stands_at_the_root_takes_nothing_from_the_endpoint(tmp_path: Path) -> None:
+    gateway = gateway_to(tmp_path, {})
+    doors = Doors(
+        App(gateway, gate=gate()),
+        App(control(gateway), path="/control/secret"),
+        {"/": Beside("issuer")},
+    )
+    await doors.start()
+    host = Host(doors)
+    assert await host.open("GET", path="/authorize").whole() == b"issuer /authorize"
+    document = await host.open("GET", path="/.well-known/oauth-protected-resource/mcp").json()
+    assert document["authorization_servers"] == ["https://door.example"]
+    refused = host.modern(modern("tools/list"))
+    await refused.whole()
+    assert refused.status == 401
+    # The operator's door has a secret of its own: its address.
+    operator = host.open("POST", hello(), path="/control/secret")
+    assert "result" in await operator.json()
+    await doors.stop()
+
+
+async def test_a_gateway_with_a_gate_serves_each_person_their_own(tmp_path: Path) -> None:
+    diary = Diary()
+    diary.admit("ada", "hers")
+    async with diary.served() as behind, Credentials.in_memory() as credentials:
+        await logged_in(credentials, behind, "ada", "hers")
+        servers = {"diary": {"type": "http", "url": behind}}
+        gateway = gateway_to(tmp_path, servers, credentials=credentials)
+        listening: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(
+            serve_gateway(gateway, tmp_path, port=0, gate=gate(), ready=listening.set_result)
+        )
+        running = await asyncio.wait_for(listening, 10)
+        OURS.add(running.url)
+        async with Client(as_person(running.url, "ada")) as ada:
+            assert (await ada.call_tool("diary__whoami")).text == "ada"
+        async with Client(Url(running.control)) as operator:
+            (status,) = (await operator.call_tool("status")).structured["result"]
+            assert status["state"] == "needs login"
+        serving.cancel()
+        await asyncio.wait([serving])
+    shown = [value for _, value in diary.headers]
+    assert not any(at_the_door("ada").encode() in value for value in shown)
