@@ -42,6 +42,8 @@ def test_events_are_told_in_a_line():
     )
     given_up = event("git", "failed", f"ended 5 times within 60 s, the last time: {EXITED}")
     assert given_up == "git is given up: ended 5 times within 60 s"
+    needed = event("git", "needs login", "server 'git' needs a login: interlock login git")
+    assert needed == "git needs a login: interlock login git"
 
 
 def test_pauses_are_told_only_if_there_is_time_to_read_it():

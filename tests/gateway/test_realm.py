@@ -295,6 +295,19 @@ async def test_beyond_the_limit_the_longest_idle_makes_room_and_goes_on_to_liste
         assert len(it.realms) == 2
 
 
+async def test_who_comes_back_just_as_they_would_be_forgotten_is_not() -> None:
+    async with world(limit=1) as it:
+        ada = it.of("ada")
+        task, ear = listening(ada, principal("ada"))
+        await ear.until("notifications/subscriptions/acknowledged")
+        it.of("bob")
+        task.cancel()
+        await asyncio.wait([task])
+        assert it.of("ada") is ada
+        assert it.of("ada") is ada
+        assert len(it.realms) == 1
+
+
 async def test_nobody_who_has_a_call_running_makes_room() -> None:
     async with world(limit=1) as it:
         with it.of("ada").use(), pytest.raises(RpcError, match="1 persons have calls running"):

@@ -13,6 +13,8 @@ from interlock.gateway.upstream import Status
 _TAIL: Final = "; its last lines on stderr:"
 _QUIET: Final = ("starting", "stopped")
 """Events that say nothing a person waits for."""
+_WHOLE: Final = ("ended", "needs login")
+"""Events whose details are a sentence by themselves."""
 _SHORT: Final = 1.0
 """Pauses before a restart that are over before they are read, in seconds."""
 
@@ -48,7 +50,7 @@ def event(server: str, what: str, detail: str) -> str | None:
         # Why has just been told, by the last of the ends it speaks of.
         detail = detail.partition(", the last time: ")[0]
     first, *rest = _words(detail.removeprefix(f"server {server!r} "), ())
-    shown = first if what == "ended" else f"{_VERBS.get(what, what)}{f': {first}' if first else ''}"
+    shown = first if what in _WHOLE else f"{_VERBS.get(what, what)}{f': {first}' if first else ''}"
     return safe("; ".join([f"{server} {shown}", *rest]))
 
 

@@ -19,6 +19,7 @@ _COLOURS: Final = {
     "running": "green",
     "starting": "yellow",
     "backing off": "yellow",
+    "needs login": "yellow",
     "failed": "red",
 }
 _UNBROKEN: Final = 100_000

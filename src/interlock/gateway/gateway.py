@@ -174,12 +174,12 @@ class Gateway:
         handler = self._routes.get(call.row.name)
         if handler is None:
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {call.row.name}")
-        if call.principal is LOCAL or not self._realms.several:
+        if call.principal is LOCAL or (realm := self._realm(call)) is self._first:
             return handler(call)
-        return self._used(handler, call)
+        return self._used(realm, handler, call)
 
-    async def _used(self, handler: Handler, call: Call) -> Result:
-        with self._realm(call).use(listening=call.row.name == LISTEN):
+    async def _used(self, realm: Realm, handler: Handler, call: Call) -> Result:
+        with realm.use(listening=call.row.name == LISTEN):
             return await handler(call)
 
     def _realm(self, call: Call) -> Realm:

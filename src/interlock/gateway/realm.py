@@ -229,8 +229,9 @@ class Realms:
         if realm is None or not realm.awake:
             self._make_room()
             if realm is None:
-                realm = self._others[person] = Realm(name_of(person), self._clock)
+                realm = Realm(name_of(person), self._clock)
                 realm.subscriptions.follow = self.follow
+            self._others[person] = realm  # Also if making room has just forgotten it.
             self._furnish(realm)
             realm.awake, realm.used = True, self._clock()
             for upstream in realm.own:
