@@ -156,3 +156,18 @@ def test_servers_that_only_case_tells_apart_are_refused() -> None:
     """URI schemes have no case, so `Git` and `git` would be one."""
     with pytest.raises(ConfigError, match="rename one"):
         Catalog(["git", "Git"])
+
+
+def test_one_catalog_follows_what_another_has_of_a_server() -> None:
+    first, other = Catalog(["a", "b"]), Catalog(["a", "b"])
+    first.update("a", Definitions(tools=entries(tool("t"))))
+    assert other.follow("a", first) == {"tools"}
+    assert other.follow("a", first) == set()
+    assert other.follow("b", first) == set()
+    assert other.tool("a__t") == Found("a", "t")
+    assert listed(other, "tools") == listed(first, "tools")
+    other.update("b", Definitions(tools=entries(tool("own"))))
+    assert first.tool("b__own") is None
+    first.update("a", Definitions())
+    assert other.follow("a", first) == {"tools"}
+    assert other.tool("a__t") is None

@@ -219,6 +219,28 @@ async def test_a_login_that_is_taken_back_ends_the_connection_until_there_is_ano
         assert it.gateway.status()[0].state == "running"
 
 
+async def test_that_a_login_is_over_is_noticed_without_a_call(tmp_path: Path) -> None:
+    """The server says that a list changed, on a stream that is open, and gives out no list."""
+    noticed = asyncio.Event()
+
+    def heard(server: str, what: str, detail: str) -> None:
+        if what == "needs login":
+            noticed.set()
+
+    async with house(tmp_path, logins=("",), on_event=heard) as it:
+        assert it.gateway.status()[0].state == "running"
+        it.diary.good.clear()
+
+        @it.diary.server.tool
+        async def fresh() -> str:
+            return "fresh"
+
+        await asyncio.wait_for(noticed.wait(), 5)
+        assert it.gateway.status()[0].error == (
+            "server 'diary' needs a login: interlock login diary"
+        )
+
+
 async def test_a_login_that_allows_too_little_for_one_call_does_for_the_others(
     tmp_path: Path,
 ) -> None:
@@ -278,6 +300,34 @@ async def test_what_is_heard_is_heard_by_its_own_person(tmp_path: Path) -> None:
             assert updates["ada"].get_nowait() == "diary+diary://today"
             assert updates["bob"].empty()
             assert heard == {person: [f"{person} complains"] for person in PEOPLE}
+
+
+async def test_a_login_that_allows_too_little_does_for_others_over_the_transport_of_2024_too(
+    tmp_path: Path,
+) -> None:
+    """There a refused message ends the connection; what comes then opens another."""
+    ended = asyncio.Event()
+
+    def heard(server: str, what: str, detail: str) -> None:
+        if what == "needs login":
+            ended.set()
+
+    diary = Diary(only_legacy)
+    diary.admit("owner", "all", "secrets")
+    diary.admit("owner", "some")
+    async with diary.served(sse_path="/sse") as url, Credentials.in_memory() as credentials:
+        url_of_sse = url.replace("/mcp", "/sse")
+        await logged_in(credentials, url_of_sse, "", "all", "secrets")
+        servers = {"diary": {"type": "sse", "url": url_of_sse}}
+        gateway = gateway_to(tmp_path, servers, credentials=credentials, on_event=heard)
+        async with Client(gateway) as here:
+            assert (await here.call_tool("diary__secret")).text == "the secret of owner"
+            await logged_in(credentials, url_of_sse, "", "some")
+            diary.good.pop("all")
+            with pytest.raises(RpcError, match="allows more"):
+                await here.call_tool("diary__secret")
+            await asyncio.wait_for(ended.wait(), 5)
+            assert (await here.call_tool("diary__whoami")).text == "owner"
 
 
 @pytest.mark.parametrize("path", ["mcp", "sse"])

@@ -189,8 +189,9 @@ class _Engine:
             authorized = self._authorized = oauth.around(self._engine, self._url, self._on_person)
         try:
             return await authorized.send(request)
-        except LoginNeeded:
-            await self._login.missed()
+        except LoginNeeded as error:
+            if not error.scopes:  # Else it does for other requests.
+                await self._login.missed()
             raise
 
     async def close(self) -> None:

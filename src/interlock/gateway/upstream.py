@@ -24,6 +24,7 @@ from interlock.errors import (
 )
 from interlock.gateway.catalog import Definitions
 from interlock.gateway.config import Server, StdioServer
+from interlock.gateway.connection import Connected, worded
 from interlock.gateway.desk import VISIT_FIRST, RelayDesk
 from interlock.gateway.login import Login
 from interlock.gateway.names import prefix
@@ -37,8 +38,7 @@ from interlock.transport.http.client import HttpError
 from interlock.transport.warden import Warden
 from interlock.wire import tasks
 from interlock.wire.jsonrpc import UNREADABLE, encode
-from interlock.wire.lifecycle import SetLevelParams
-from interlock.wire.meta import LOG_LEVELS, LogLevel, PagedParams, RawResult, members
+from interlock.wire.meta import PagedParams, RawResult, members
 from interlock.wire.methods import LISTEN
 from interlock.wire.notices import Kind
 
@@ -48,8 +48,6 @@ CALL_WAITS: Final = 10.0
 """Seconds a call waits for a server that starts or comes back, before it is told so."""
 CALL_PATIENCE: Final = 300.0
 """Seconds without progress after which a call is given up, unless the entry has a timeout."""
-LEVEL_WAITS: Final = 5.0
-"""Seconds a call waits for a legacy server to take note of a lower log level."""
 START_SECONDS: Final = 60.0
 """How long a server may take to start: the first run of a package may have to install it."""
 LISTED_AT_MOST: Final = 2000
@@ -57,7 +55,6 @@ LISTED_AT_MOST: Final = 2000
 STDERR_KEPT: Final = 100
 STDERR_SHOWN: Final = 10
 
-_NEVER: Final = len(LOG_LEVELS)
 _SETTLED: Final = frozenset(
     {State.RUNNING, State.BACKING_OFF, State.FAILED, State.NEEDS_LOGIN, State.STOPPED}
 )
@@ -145,7 +142,7 @@ class Upstream:
         self._revision: str | None = None
         self._instructions: str | None = None
         program = isinstance(entry, StdioServer)
-        self._supervised: Supervised[_Connected] = Supervised(
+        self._supervised: Supervised[Connected] = Supervised(
             entry.name,
             self._connect,
             crash_limit=CRASH_LIMIT if program else None,
@@ -293,13 +290,13 @@ class Upstream:
             events=supervised.events,
         )
 
-    async def _connect(self) -> _Connected:
+    async def _connect(self) -> Connected:
         try:
             return await self._open()
         except LoginNeeded as error:
-            raise _worded(error, self._login) from error
+            raise worded(error, self._login) from error
 
-    async def _open(self) -> _Connected:
+    async def _open(self) -> Connected:
         entry = self._entry
         target = (
             Command(entry.command, entry.args, entry.env, entry.cwd)
@@ -328,7 +325,7 @@ class Upstream:
             cache=False,  # The catalog keeps its lists, and lists when something changed.
         )
         await client.connect()
-        connected = _Connected(client, self._login)
+        connected = Connected(client, self._login)
         try:
             self._revision = client.revision
             self.modern = client.link.envelope.revision.modern
@@ -345,7 +342,7 @@ class Upstream:
         return connected
 
     async def _keep_listed(
-        self, connected: _Connected, client: Client, stale: asyncio.Event
+        self, connected: Connected, client: Client, stale: asyncio.Event
     ) -> None:
         """List again whenever the server says that something changed; many changes, one listing."""
         while True:
@@ -427,71 +424,8 @@ class Upstream:
         log.debug("%s sent something that is no message: %s", self.name, what)
 
 
-def _worded(error: LoginNeeded, login: Login | None) -> LoginNeeded:
-    return login.needed(error) if login is not None else error
-
-
 def _asker(outlet: Outlet) -> Ask:
     async def ask(method: str, params: Raw, key: str) -> Raw:
         return await outlet.ask(method, params, key=key)
 
     return ask
-
-
-class _Connected:
-    """A client that is connected, as the supervisor keeps it."""
-
-    def __init__(self, client: Client, login: Login | None) -> None:
-        self.link = client.link
-        self.keeping: list[asyncio.Task[None]] = []
-        self._client = client
-        self._login = login
-        self._level = _NEVER
-        self._doubted: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-
-    def doubt(self, error: Exception) -> None:
-        """A call showed that the connection is of no more use, though nothing else has yet."""
-        gone = isinstance(error, ConnectFailed) or getattr(error, "status", 0) == 404
-        if gone and not self._doubted.done():
-            self._doubted.set_result(error)
-
-    def lacks(self, error: LoginNeeded) -> LoginNeeded:
-        """A call found that a person has to log in: *error* in words that say how.
-
-        The connection is of no more use, unless only this call needs a login that allows more.
-        """
-        needed = _worded(error, self._login)
-        if not needed.scopes and not self._doubted.done():
-            self._doubted.set_result(needed)
-        return needed
-
-    async def log_from(self, level: LogLevel) -> None:
-        """Have a legacy server log from *level* on, at least.
-
-        It has one level for all our callers, each of whom hears what it asked for: so it is told
-        the lowest, and never more than what those hear who did not say.
-        """
-        wanted = min(LOG_LEVELS.index(level), LOG_LEVELS.index("info"))
-        if wanted >= self._level or self._client.capabilities.logging is None:
-            return
-        self._level = wanted
-        try:
-            await self._client.request(
-                "logging/setLevel", SetLevelParams(level=LOG_LEVELS[wanted]), timeout=LEVEL_WAITS
-            )
-        except (PeerError, RpcError) as error:
-            log.debug("a log level was not taken: %s", error)
-
-    async def wait_lost(self) -> Exception | None:
-        lost = asyncio.ensure_future(self.link.wait_lost())
-        try:
-            await asyncio.wait([lost, self._doubted], return_when=asyncio.FIRST_COMPLETED)
-            why = lost.result() if lost.done() else self._doubted.result()
-            return _worded(why, self._login) if isinstance(why, LoginNeeded) else why
-        finally:
-            lost.cancel()
-
-    async def close(self) -> None:
-        for task in self.keeping:
-            task.cancel()
-        await self._client.close()
