@@ -165,13 +165,14 @@ class Holding:
         async with self._lock:
             if self._turns != before and self._failure is not None:
                 raise self._failure
-            self._turns += 1
             self._failure = None
             try:
                 yield
             except InterlockError as error:
                 self._failure = error
                 raise
+            finally:
+                self._turns += 1
 
     async def _fresh(self, refused: Refused) -> Pass:
         began = self._clock()
