@@ -88,7 +88,8 @@ class Holding:
     async def answer(self, used: Pass | None, refused: Refused) -> Pass | None:
         async with self._in_turn():
             grant = await self._look_up()
-            if grant is not None and (used is None or grant.access_token != used.token):
+            another = grant is not None and (used is None or grant.access_token != used.token)
+            if grant is not None and another and not self._is_over(grant):
                 return _pass(grant)  # Somebody else saw to it meanwhile.
             if refused.status == 401:
                 if used is not None and used.fresh:
@@ -135,7 +136,7 @@ class Holding:
             latest = await self._look_up()
             if latest is None or not self._is_due(latest):
                 return latest
-            over = latest.expires_at is not None and latest.expires_at <= self._clock()
+            over = self._is_over(latest)
             try:
                 found = await self._refreshed(latest)
             except InterlockError as error:
@@ -148,6 +149,9 @@ class Holding:
                 # Without a token the server says what it wants; with one that ended, that it ended.
                 return None if over else self._grant
             return found
+
+    def _is_over(self, grant: Grant) -> bool:
+        return grant.expires_at is not None and grant.expires_at <= self._clock()
 
     def _is_due(self, grant: Grant) -> bool:
         """Whether it is time to renew: shortly before the end, and not in its first half."""
@@ -326,13 +330,14 @@ class KeptHolding(Holding):
         self._credentials = credentials
         self._principal = principal
         self._key = key
+        self._issuer: str | None = None
         self._trades: set[asyncio.Task[Grant | None]] = set()
 
     async def _look_up(self) -> Grant | None:
         grant = await self._credentials.find(self.url, self._principal)
         self._grant = grant
         if grant is not None:
-            self._asked = grant.asked
+            self._asked, self._issuer = grant.asked, grant.issuer
         return grant
 
     async def _keep(self, grant: Grant) -> None:

@@ -327,8 +327,8 @@ class _Person(KeptHolding):
 
     def _choose(self, issuers: Sequence[str]) -> str:
         """The one where the person has logged in before, if it is still one of them."""
-        grant = self._grant
-        return grant.issuer if grant is not None and grant.issuer in issuers else issuers[0]
+        before = self._issuer
+        return before if before is not None and before in issuers else issuers[0]
 
     async def _held(self, authority: Authority, refused: Refused) -> Grant | None:
         """What a login to another server of the same resource came to, if it will do here."""

@@ -38,6 +38,9 @@ class Request(Struct, frozen=True):
         # Tokens stand in headers and bodies, and now and then in a query.
         return f"Request({self.method} {self.url.partition('?')[0]})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("method", self.method), ("url", self.url.partition("?")[0])]
+
 
 class Response(Protocol):
     """A response whose body has not been read. Whoever got it closes it."""
