@@ -22,22 +22,10 @@ from interlock.auth.authorized import AuthorizedEngine
 from interlock.auth.credentials import Credentials
 from interlock.auth.oauth import OAuth
 from interlock.auth.steps import Visit, Visited
+from interlock.testing.clock import Clock
 from interlock.transport.http.engine import Request
 
 Json: TypeAlias = dict[str, Any]
-
-
-class Clock:
-    """Time that is told, and goes on when it is turned."""
-
-    def __init__(self, now: float = 1_800_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-    def turn(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class Asked(Struct):
@@ -83,6 +71,7 @@ class Issuer:
         self.given = 0
         self.valid: set[str] = set()
         self.refreshable: set[str] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self.resources: dict[str, Json] = {}
         """What servers there are described, by the path that they have."""
 
@@ -111,9 +100,17 @@ class Issuer:
         self.port = server.sockets[0].getsockname()[1]
         self.describes("/mcp")
         async with server:
-            yield self
+            try:
+                yield self
+            finally:
+                for task in self._serving:
+                    task.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             method, path, _ = head[0].split(" ")
@@ -131,8 +128,8 @@ class Issuer:
             lines += ["Content-Type: application/json", "Connection: close", "", ""]
             writer.write("\r\n".join(lines).encode("latin-1") + data)
             await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # Whoever asked has left.
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # Whoever asked has left, or the test is over.
         finally:
             writer.close()
 
