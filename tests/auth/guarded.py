@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ class Guarded:
         self.app = App(self.server, **options)
         self.url = ""
         self.heard: list[tuple[str, str | None]] = []
-        self.raw: list[bytes] = []
+        self.instead: Callable[[Any, Any, Any], Awaitable[None]] | None = None
         self.challenge: bytes | None = None
         self.refuses: Callable[[str, str | None], int | None] = self._unknown
 
@@ -56,7 +56,7 @@ class Guarded:
         self.heard.append((scope["method"], shown))
         status = self.refuses(scope["method"], shown)
         if status is None:
-            return await self.app(scope, receive, send)
+            return await (self.instead or self.app)(scope, receive, send)
         place = f'Bearer resource_metadata="{self.issuer.url}/described"'.encode()
         headers = [(b"www-authenticate", self.challenge or place), (b"content-length", b"0")]
         await send({"type": "http.response.start", "status": status, "headers": headers})

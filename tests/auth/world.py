@@ -245,6 +245,7 @@ class World:
 
     def __init__(self, issuer: Issuer) -> None:
         self.issuer = issuer
+        self.other: Issuer | None = None
         self.clock = Clock()
         self.person = Person()
         self.credentials = Credentials.in_memory(clock=self.clock)

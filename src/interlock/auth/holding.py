@@ -27,7 +27,8 @@ from interlock.auth.metadata import Registered
 from interlock.auth.registering import Standing
 from interlock.auth.requesting import Counter, Tokens
 from interlock.auth.steps import Conversation, Visit, Visited
-from interlock.errors import AuthorizationFailed, InterlockError, LoginNeeded
+from interlock.errors import AuthorizationFailed, InterlockError, LoginNeeded, UnsafeUrl
+from interlock.transport.http.addresses import unsafe
 from interlock.transport.http.fetching import Fetcher
 
 log: Final = logging.getLogger("interlock.auth")
@@ -221,6 +222,9 @@ class Holding:
         endpoint = authority.server.token_endpoint
         if endpoint is None:
             raise AuthorizationFailed(f"{authority.issuer} publishes no token endpoint")
+        # Before a person is sent to a login that would come to nothing.
+        if (why := unsafe(endpoint, near=self.url, allowed=self._allowed)) is not None:
+            raise UnsafeUrl(why)
         return Counter(
             authority.issuer,
             endpoint,
