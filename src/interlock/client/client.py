@@ -54,8 +54,7 @@ from interlock.errors import (
 from interlock.protocol.call import Call
 from interlock.protocol.rounds import rounds
 from interlock.protocol.session import Envelope
-from interlock.transport.http.engine import Authorization
-from interlock.transport.link import Guardian, Link
+from interlock.transport.link import Authorization, Guardian, Link
 from interlock.version import VERSION
 from interlock.wire.completion import (
     CompleteParams,

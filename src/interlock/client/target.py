@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from interlock.errors import ConfigError
 from interlock.protocol.call import Service
 from interlock.transport.channel import Channel
-from interlock.transport.http.engine import Authorization
+from interlock.transport.link import Authorization
 
 WEBSOCKET: Final = ("ws", "wss")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import logging
 import os
 import time
@@ -148,8 +147,12 @@ class Cipher:
 
     def name(self, *words: str) -> str:
         """What stands for *words*, each in its place: always the same, and safe in a file's name."""
-        whole = digest(*(word.encode() for word in words))
-        return hmac.digest(self._naming, whole, "sha256").hex()
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.hmac import HMAC
+
+        whole = HMAC(self._naming, SHA256())
+        whole.update(digest(*(word.encode() for word in words)))
+        return whole.finalize().hex()
 
 
 def _letters(whole: bytes) -> str:

@@ -1,8 +1,11 @@
-"""Link: a way to one peer whose era is settled, and so a Handler for calls out."""
+"""Link: a way to one peer whose era is settled, and so a Handler for calls out; and what such a way
+takes from whoever wants it.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from msgspec import Raw
 
@@ -25,6 +28,24 @@ class Guardian(Protocol):
     def guard(self, pgid: int) -> None: ...
 
     def release(self, pgid: int) -> None: ...
+
+
+class Authorization(Protocol):
+    """Proves to servers who we are: an engine put around another, which does as it is told."""
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """What the protocol calls its way, for a client to declare; usually nothing."""
+        ...
+
+    def around(self, engine: Any, url: str, on_person: Callable[[bool], None] | None = None) -> Any:
+        """An engine that sends what it is given to the server at *url* with *engine*, and with
+        proof; closing it closes *engine*. *on_person* hears when a person is waited for, and when
+        that is over: their time is not the server's.
+
+        Engines are `transport.http.engine.Engine`s: programs without HTTP do not load that room.
+        """
+        ...
 
 
 class Link(Protocol):

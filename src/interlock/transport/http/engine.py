@@ -80,24 +80,6 @@ class Engine(Protocol):
     async def close(self) -> None: ...
 
 
-class Authorization(Protocol):
-    """Proves to servers who we are: an engine put around another, which does as it is told."""
-
-    @property
-    def extensions(self) -> tuple[str, ...]:
-        """What the protocol calls its way, for a client to declare; usually nothing."""
-        ...
-
-    def around(
-        self, engine: Engine, url: str, on_person: Callable[[bool], None] | None = None
-    ) -> Engine:
-        """An engine that sends what it is given to the server at *url* with *engine*, and with
-        proof; closing it closes *engine*. *on_person* hears when a person is waited for, and when
-        that is over: their time is not the server's.
-        """
-        ...
-
-
 _FAREWELLS: Final = (1000, 1001, 1005)
 """Codes with which a WebSocket ends as it should: done, going away, and nothing said."""
 
