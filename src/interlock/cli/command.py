@@ -31,14 +31,19 @@ class Command(click.Command):
         self.context_settings = {**SETTINGS, **self.context_settings}
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Examples"):
-            for typed, effect in self.examples:
-                formatter.write(f"{'':>{formatter.current_indent}}{typed}\n")
-                formatter.indent()
-                formatter.write_text(effect)
-                formatter.dedent()
-        with formatter.section("Exit codes"):
-            formatter.write_text(EXITS)
+        epilog(formatter, self.examples)
+
+
+def epilog(formatter: click.HelpFormatter, examples: tuple[tuple[str, str], ...]) -> None:
+    """What every help ends with: *examples* and the exit codes."""
+    with formatter.section("Examples"):
+        for typed, effect in examples:
+            formatter.write(f"{'':>{formatter.current_indent}}{typed}\n")
+            formatter.indent()
+            formatter.write_text(effect)
+            formatter.dedent()
+    with formatter.section("Exit codes"):
+        formatter.write_text(EXITS)
 
 
 def common(function: Body) -> Body:

@@ -23,6 +23,9 @@ COMMANDS: Final = {
     "read": "Read a resource.",
     "get": "Get a prompt.",
     "run": "Serve a Python file over stdio or HTTP.",
+    "login": "Log in to a server that wants to know who you are.",
+    "logout": "Forget a login.",
+    "auth": "Show the logins that are kept; run an authorization server.",
 }
 """Each in a module of its own, imported when it is asked for: `run` starts without the gateway."""
 

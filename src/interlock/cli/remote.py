@@ -1,0 +1,89 @@
+"""A server at a URL, as a person names it: by its entry in the configuration, or by the URL itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+from interlock.auth.credentials import Credentials
+from interlock.auth.oauth import OAuth, Visitors
+from interlock.cli.problem import USAGE, Problem
+from interlock.cli.reach import configured, known
+from interlock.client.target import Url, read_target
+from interlock.errors import ConfigError
+from interlock.gateway.config import Config, HttpServer, load
+from interlock.gateway.login import login_to
+
+
+class Remote(Struct, frozen=True):
+    """One server that may want a login. *config* is the file it stands in, if it was named there."""
+
+    name: str
+    entry: HttpServer
+    config: Config | None = None
+
+    @property
+    def url(self) -> str:
+        return self.entry.url
+
+    @property
+    def port(self) -> int | None:
+        """The port that a browser has to come back to, if the entry says one."""
+        return self.entry.oauth.callback_port if self.entry.oauth else None
+
+    def oauth(
+        self,
+        credentials: Credentials,
+        visitors: Visitors | None = None,
+        principal: str = "",
+        scopes: tuple[str, ...] = (),
+    ) -> OAuth:
+        return login_to(
+            self.entry, credentials, visitors=visitors, principal=principal, scopes=scopes
+        )
+
+    def target(self, oauth: OAuth) -> Url:
+        return Url(
+            self.entry.url,
+            self.entry.headers,
+            "sse" if self.entry.type == "sse" else "http",
+            authorization=oauth,
+        )
+
+
+def remote(typed: str, path: Path) -> Remote:
+    """The server that *typed* means; a `Problem` for one that no login is for."""
+    if "://" in typed:
+        try:
+            target = read_target(typed)
+        except ConfigError as error:
+            raise Problem(str(error), code=USAGE) from None
+        assert isinstance(target, Url)
+        return Remote(typed, HttpServer(name=typed, url=target.url, written=typed))
+    config = configured(path)
+    known(config, typed)
+    entry = config.servers[typed]
+    if not isinstance(entry, HttpServer) or entry.type == "ws":
+        what = "a program" if not isinstance(entry, HttpServer) else "reached over WebSocket"
+        raise Problem(
+            f"{typed} is {what}; logins are for servers at http(s) URLs.",
+            "What it needs to know it takes from its entry in the configuration: env, or headers.",
+            code=USAGE,
+        )
+    if any(name.lower() == "authorization" for name in entry.headers):
+        raise Problem(
+            f"{typed} has an Authorization header in {config.path}, which is what it is shown.",
+            "Take it out to log in instead.",
+            code=USAGE,
+        )
+    return Remote(typed, entry, config)
+
+
+def configured_somewhere(path: Path) -> Config | None:
+    """The configuration if there is one: commands about logins do without."""
+    try:
+        return load(path, os.environ)
+    except ConfigError:
+        return None
