@@ -176,6 +176,30 @@ async def test_who_connects_while_another_waits_for_the_person_waits_too(here: G
     await soon(asyncio.gather(one.close(), two.close()))
 
 
+async def test_the_time_of_a_person_is_not_that_of_a_session_begun_anew(here: Guarded):
+    auth, glass = here.oauth(), Hourglass()
+    async with here.client(auth, revision="legacy", connect_timeout=PATIENCE) as client:
+        known, forgotten = here.refuses, [True]
+
+        def refuses(method: str, shown: str | None) -> int | None:
+            if method == "POST" and forgotten:
+                forgotten.clear()
+                here.issuer.valid.clear()
+                here.issuer.refreshable.clear()
+                return 404
+            return known(method, shown)
+
+        here.refuses = refuses
+        here.person.there.clear()
+        here.person.free.clear()
+        calling = asyncio.create_task(client.call_tool("ping"))
+        await soon(here.person.there.wait())
+        await glass.turn(LONG)
+        assert not calling.done()
+        here.person.free.set()
+        assert (await soon(calling)).text == "pong"
+
+
 async def test_closing_a_session_sends_nobody_to_a_login(here: Guarded):
     client = here.client(revision="legacy")
     await soon(client.connect())
@@ -270,3 +294,46 @@ async def test_a_url_that_no_token_can_be_sent_to_is_refused(url: str, words: st
     with pytest.raises(ConfigError, match=words) as refused:
         await soon(Client(url, auth=OAuth(Credentials.in_memory())).connect())
     assert "hunter2" not in str(refused.value)
+
+
+async def test_a_standing_stream_outlives_credentials_that_cannot_be_read(
+    here: Guarded, caplog: pytest.LogCaptureFixture
+):
+    """Nobody waits for what runs in the background, so nobody would hear of its failure."""
+    fails, failed = False, asyncio.Event()
+
+    class Failing(Credentials):
+        async def find(self, url: str, principal: str = "") -> Any:
+            if fails:
+                failed.set()
+                raise StoreError("the disk is gone")
+            return await super().find(url, principal)
+
+    kept = Failing.in_memory(clock=here.clock)
+    auth = OAuth(kept, visitors=here.person, clock=here.clock)
+    ends = asyncio.Event()
+    client = Client(here.url, auth=auth, revision="legacy")
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] != "GET":
+            return await here.app(scope, receive, send)
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b": hello\n\n", "more_body": True})
+        await ends.wait()
+        await send({"type": "http.response.body", "body": b""})
+        return None
+
+    here.instead = stream
+    await soon(client.connect())
+    fails = True
+    here.clock.turn(4000)
+    ends.set()
+    glass = Hourglass()
+    while not failed.is_set():
+        await glass.turn(1)
+    fails = False
+    assert (await soon(client.call_tool("ping"))).text == "pong"
+    await soon(client.close())
+    await kept.close()
+    assert "never retrieved" not in caplog.text

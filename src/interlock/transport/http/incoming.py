@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from interlock.errors import PeerError, RpcError
+from interlock.errors import InterlockError
 from interlock.protocol.call import Call
 from interlock.protocol.dispatch import Dispatch, admit
 from interlock.protocol.ladder import Refusal
@@ -179,5 +179,5 @@ async def _quietly(work: Callable[[], Awaitable[None]]) -> None:
     """Work whose failure the next call will show better than it could."""
     try:
         await work()
-    except (PeerError, RpcError) as error:
+    except InterlockError as error:
         log.debug("in the background: %s", error)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from interlock.errors import PeerError
+from interlock.errors import InterlockError
 from interlock.transport.channel import MESSAGE_LIMIT
 from interlock.transport.http.engine import Response
 from interlock.wire import sse
@@ -94,7 +94,7 @@ async def stand(
                         take(event)
             finally:
                 response.close()
-        except PeerError as error:
+        except InterlockError as error:
             log.debug("a standing stream broke off: %s", error)
         if is_over():
             return
