@@ -200,9 +200,10 @@ async def test_a_page_that_may_not_come_is_not_asked_who_it_is():
             assert "www-authenticate" not in asked.headers
 
 
-async def test_the_host_that_the_resource_names_may_be_asked_for():
-    async with serving() as host:
-        asked = host.modern(call("who"), host="api.example.com", **ADA)
+@pytest.mark.parametrize("name", ["api.example.com", "[2001:db8::1]:8443"])
+async def test_the_host_that_the_resource_names_may_be_asked_for(name: str):
+    async with serving(bearer(f"https://{name}/mcp")) as host:
+        asked = host.modern(call("who"), host=name, **ADA)
         assert await text(asked) == "ada ['read']"
 
 

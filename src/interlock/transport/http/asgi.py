@@ -111,7 +111,8 @@ class App:
         resource = self.gate.resource if self.gate is not None else ""
         if resource:
             # Whoever named the resource's host has said that it is ours.
-            hosts = (*hosts, urlsplit(resource).hostname or "")
+            named = urlsplit(resource).hostname or ""
+            hosts = (*hosts, f"[{named}]" if ":" in named else named)
         self._fixed = hardened(resource)
         self.guards = Guards(hosts, origins, body_limit, self._fixed)
         self.sessions = sessions if sessions is not None else Sessions()
