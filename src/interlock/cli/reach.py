@@ -124,7 +124,7 @@ async def reach(config: Config, *servers: str) -> AsyncGenerator[Reached]:
     gateway = await running(config)
     if gateway is not None:
         statuses = await status(gateway)
-        async with Client(gateway.url) as client:
+        async with Client(gateway.commands or gateway.url) as client:
             yield Reached(client, statuses)
         return
     direct = directly(config, *servers)

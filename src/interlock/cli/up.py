@@ -19,10 +19,11 @@ from interlock.cli.problem import NOTHING, Problem
 from interlock.cli.reach import START_SECONDS, config_option, configured, running, some
 from interlock.cli.story import clock, event
 from interlock.cli.table import console, servers
-from interlock.cli.terminal import put
+from interlock.cli.terminal import put, safe
 from interlock.gateway.config import Config
 from interlock.gateway.gateway import Gateway
-from interlock.gateway.run import PORT, Running, serve_gateway
+from interlock.gateway.inbound import Inbound, by_issuer, by_our_issuer
+from interlock.gateway.run import PATH, PORT, Running, serve_gateway
 from interlock.gateway.supervisor import State
 from interlock.gateway.upstream import Status
 from interlock.server.web import run_in_fast_loop
@@ -37,11 +38,17 @@ that they offer behind one endpoint, until Ctrl-C.
 A server that ends is started again; one that cannot start does not hurt the others. While it runs,
 the other commands in this folder go through it.
 
+With --auth local whoever uses the endpoint has to be let in by you first, in a browser, with the
+sign-in code that is printed; what they have been given is kept over restarts. With --auth URL the
+tokens of that authorization server are what lets in, and each person has logins of their own to the
+servers behind. The other commands in this folder need neither.
+
 --json prints a line of JSON for each thing that happens, among them "listening" with the endpoint,
 and "ready" with all servers once each runs or has failed.""",
     examples=(
         ("interlock up", "Serve .mcp.json at http://127.0.0.1:4777/mcp."),
         ("interlock up --config team.json --port 4778", "Another file, another port."),
+        ("interlock up --auth local", "Let in only what you allow, in a browser."),
     ),
 )
 @config_option
@@ -53,15 +60,50 @@ and "ready" with all servers once each runs or has failed.""",
     default=PORT,
     help=f"The port to listen on; 0 takes a free one.  [{PORT}]",
 )
+@click.option(
+    "--auth",
+    metavar="WHO",
+    help="Who may come in: `local`, or the URL of an authorization server.  [everybody]",
+)
+@click.option(
+    "--scope", "scopes", multiple=True, help="With --auth URL, a scope tokens need; repeatable."
+)
+@click.option(
+    "--url",
+    help="The URL that clients reach it at, if that is another than it listens on.",
+)
 @json_output
 @common
-def command(path: Path, host: str, port: int, as_json: bool) -> None:
+def command(
+    path: Path,
+    host: str,
+    port: int,
+    auth: str | None,
+    scopes: tuple[str, ...],
+    url: str | None,
+    as_json: bool,
+) -> None:
+    if auth is None and (url or scopes):
+        raise click.UsageError("--url and --scope are for --auth; add it to say who may come in.")
+    if auth == "local" and scopes:
+        raise click.UsageError("--scope is for the tokens of others; --auth local has its own.")
+    if auth is not None and port == 0 and url is None:
+        raise click.UsageError("--auth needs to know the endpoint's URL: give --port, or --url.")
     config = configured(path)
     some(config)
-    run_in_fast_loop(up(config, host, port, as_json=as_json))
+    run_in_fast_loop(up(config, host, port, auth, scopes, url, as_json=as_json))
 
 
-async def up(config: Config, host: str, port: int, *, as_json: bool = False) -> None:
+async def up(
+    config: Config,
+    host: str,
+    port: int,
+    auth: str | None = None,
+    scopes: tuple[str, ...] = (),
+    url: str | None = None,
+    *,
+    as_json: bool = False,
+) -> None:
     """Serve *config* until SIGINT or SIGTERM, and print how it goes."""
     already = await running(config)
     if already is not None:
@@ -70,8 +112,16 @@ async def up(config: Config, host: str, port: int, *, as_json: bool = False) -> 
             "Use that one, or end it first: Ctrl-C where it runs.",
             code=NOTHING,
         )
-    board = _JsonBoard() if as_json else _Board(config)
-    gateway = Gateway(config, on_event=board.happened)
+    inbound: Inbound | None = None
+    if auth is not None:
+        url = url or f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
+        inbound = (
+            await by_our_issuer(url, os.environ)
+            if auth == "local"
+            else by_issuer(auth, url, scopes)
+        )
+    board = _JsonBoard(inbound) if as_json else _Board(config, inbound)
+    gateway = Gateway(config, on_event=board.happened, owner=inbound.owner if inbound else None)
     announcing: list[asyncio.Task[None]] = []
 
     def ready(running: Running) -> None:
@@ -83,6 +133,8 @@ async def up(config: Config, host: str, port: int, *, as_json: bool = False) -> 
             config.path.resolve().parent,
             host=host,
             port=port,
+            gate=inbound.gate if inbound else None,
+            beside=inbound.beside if inbound else None,
             config=str(config.path.resolve()),
             ready=ready,
         )
@@ -101,8 +153,9 @@ async def up(config: Config, host: str, port: int, *, as_json: bool = False) -> 
 class _Board:
     """For a person: a table that fills as servers start, then a line for each event."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, inbound: Inbound | None = None) -> None:
         self._config = config
+        self._inbound = inbound
         self._console = console()
         self._gateway: Gateway | None = None
         self._live: Live | None = None
@@ -112,7 +165,12 @@ class _Board:
 
     async def announce(self, gateway: Gateway, running: Running) -> None:
         self._gateway = gateway
-        _put(f"Listening at {running.url}\n")
+        _put(f"Listening at {running.url}")
+        if self._inbound is not None:
+            _put(f"Lets in whoever has a token of {safe(self._inbound.issuer)}")
+            if self._inbound.person is not None:
+                _put(f"Sign-in code: {self._inbound.person.code}")
+        _put("")
         # Only a terminal can have its lines replaced; elsewhere the table comes once, when it is full.
         if sys.stdout.isatty():
             self._live = Live(console=self._console, auto_refresh=False)
@@ -155,8 +213,16 @@ class _Board:
 class _JsonBoard:
     """For a program: a line of JSON for each thing that happens."""
 
+    def __init__(self, inbound: Inbound | None = None) -> None:
+        self._inbound = inbound
+
     async def announce(self, gateway: Gateway, running: Running) -> None:
-        self._tell(event="listening", url=running.url, pid=running.pid)
+        more: dict[str, Any] = {}
+        if self._inbound is not None:
+            more["issuer"] = self._inbound.issuer
+            if self._inbound.person is not None:
+                more["code"] = self._inbound.person.code
+        self._tell(event="listening", url=running.url, pid=running.pid, **more)
         statuses = await _settled(gateway)
         if statuses is not None:
             self._tell(event="ready", servers=msgspec.to_builtins(statuses))

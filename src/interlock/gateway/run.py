@@ -28,13 +28,17 @@ STATE: Final = Path(".interlock") / "gateway.json"
 
 
 class Running(Struct, frozen=True):
-    """A gateway that runs. *control* is a secret: its URL is what gives the right to use it."""
+    """A gateway that runs. *control* is a secret: its URL is what gives the right to use it.
+
+    So is *commands*, where this user's own commands reach what it serves.
+    """
 
     pid: int
     url: str
     control: str
     config: str
     started: float
+    commands: str = ""
 
     def __repr__(self) -> str:
         return f"Running(pid={self.pid}, url={self.url!r})"
@@ -108,10 +112,16 @@ async def serve_gateway(
     """
     names = allowed_hosts(host, hosts)
     operator_path = f"/control/{secrets.token_urlsafe(24)}"
+    commands_path = PATH
+    doors_beside = dict(beside or {})
+    if gate is not None:
+        # Whoever runs the gateway need not log in to it: its commands have a door as secret.
+        commands_path = f"{operator_path}{PATH}"
+        doors_beside[commands_path] = App(gateway, path=commands_path)
     doors = Doors(
         App(gateway, path=PATH, hosts=names, origins=origins, gate=gate),
         App(control(gateway), path=operator_path),
-        beside,
+        doors_beside,
     )
     state = folder / STATE
     shown = f"[{host}]" if ":" in host else host
@@ -124,6 +134,7 @@ async def serve_gateway(
             control=f"http://127.0.0.1:{port}{operator_path}",
             config=config,
             started=time.time(),
+            commands=f"http://{shown}:{port}{commands_path}",
         )
         _write(state, running)
         written.append(running)

@@ -1,0 +1,84 @@
+"""Who may come in at the gateway: whoever an authorization server says, ours or another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from interlock.auth.bearer import Bearer
+from interlock.auth.box import OWNER, boxed
+from interlock.auth.issuer.people import Person
+from interlock.auth.issuer.settings import Resource
+from interlock.auth.metadata import OPENID_PATH, SERVER_PATH, origin
+from interlock.auth.settings import AuthSettings
+from interlock.auth.verifiers import JwtVerifier
+from interlock.errors import ConfigError
+from interlock.protocol.call import Principal
+from interlock.protocol.gate import Gate
+from interlock.server.web import HttpApp
+
+SCOPE = "servers"
+"""What a token needs that our own issuer gives out."""
+ISSUER_PATH = "/auth"
+"""Where our own issuer stands, beside the endpoint."""
+
+
+class Inbound(Struct, frozen=True):
+    """A gate, and what belongs to it.
+
+    *owner* is the principal that is this user: its logins to servers are those of the command line.
+    *beside* is our own issuer at its paths, if it is ours; *person* signs in there.
+    """
+
+    gate: Gate
+    issuer: str
+    owner: Principal | None = None
+    person: Person | None = None
+    beside: Mapping[str, HttpApp] = {}
+
+
+async def by_our_issuer(url: str, environ: Mapping[str, str] = os.environ) -> Inbound:
+    """The gateway at *url* with an authorization server of this user's at the same port."""
+    place = origin(url) + ISSUER_PATH
+    issuer = await boxed(
+        place,
+        [Resource(url, {SCOPE: "Use the servers behind this gateway, as you"}, "your gateway")],
+        environ,
+    )
+    return Inbound(
+        _gate(place, url, (SCOPE,)),
+        place,
+        Principal(OWNER, place),
+        issuer.people[0],
+        {
+            ISSUER_PATH: issuer,
+            SERVER_PATH + ISSUER_PATH: issuer,
+            OPENID_PATH + ISSUER_PATH: issuer,
+        },
+    )
+
+
+def by_issuer(issuer: str, url: str, scopes: tuple[str, ...] = ()) -> Inbound:
+    """The gateway at *url* for whoever *issuer* gives tokens for it, with *scopes* in them.
+
+    Its tokens are JSON Web Tokens; what tells them from others is its metadata's keys.
+    """
+    return Inbound(_gate(issuer, url, scopes), issuer)
+
+
+def _gate(issuer: str, url: str, scopes: tuple[str, ...]) -> Gate:
+    try:
+        settings = AuthSettings(
+            issuer_url=issuer,
+            resource_server_url=url,
+            required_scopes=scopes,
+            resource_name="Interlock gateway",
+            dpop="allowed",
+        )
+    except ConfigError as error:
+        raise ConfigError(
+            f"The gateway cannot ask for tokens of {issuer!r} for {url!r}: {error}"
+        ) from None
+    return Bearer(settings, JwtVerifier(issuer, settings.resource))
