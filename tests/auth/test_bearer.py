@@ -15,11 +15,10 @@ from interlock.auth.challenge import Challenge, parse
 from interlock.auth.dpop import prove
 from interlock.auth.jwt import SigningKey
 from interlock.auth.settings import AuthSettings
-from interlock.auth.tokens import AccessToken
 from interlock.auth.verifiers import StaticVerifier
 from interlock.errors import ConnectFailed, StoreError
 from interlock.protocol.call import Principal
-from interlock.protocol.gate import Denial, Gate
+from interlock.protocol.gate import AccessToken, Denial, Gate
 from interlock.protocol.sealing import Keyring
 from interlock.store.memory import MemoryStore
 from interlock.testing.clock import Clock

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from interlock.auth.settings import AuthSettings, scope_names
+from interlock.auth.settings import AuthSettings
 from interlock.errors import ConfigError
+from interlock.protocol.gate import scope_names
 
 GOOD: dict[str, Any] = {
     "issuer_url": "https://login.example.com",

@@ -18,11 +18,11 @@ from tests.peers import MODERN, Json, hello, modern
 
 from interlock import Client, Server
 from interlock.auth.settings import AuthSettings
-from interlock.auth.tokens import AccessToken
 from interlock.auth.verifiers import StaticVerifier
 from interlock.protocol.call import Call
 from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.exchange import Exchange
+from interlock.protocol.gate import AccessToken
 from interlock.protocol.session import Session
 from interlock.transport.http.asgi import App
 from interlock.wire.methods import TO_SERVER

@@ -12,9 +12,9 @@ from tests.transport.http.host import Asked, Host
 
 from interlock import Client, Context, Server
 from interlock.auth.settings import AuthSettings
-from interlock.auth.tokens import AccessToken
 from interlock.auth.verifiers import StaticVerifier
 from interlock.errors import ConfigError, RegistrationError
+from interlock.protocol.gate import AccessToken
 from interlock.server import shelf as room
 from interlock.transport.http.asgi import App
 from interlock.wire.meta import CacheHints

@@ -22,11 +22,10 @@ from interlock.auth.jwt import SIZE_LIMIT, BadToken, peek
 from interlock.auth.metadata import RESOURCE_PATH, ProtectedResource, origin, well_known
 from interlock.auth.replay import Seen
 from interlock.auth.settings import AuthSettings
-from interlock.auth.tokens import AccessToken, TokenVerifier
-from interlock.auth.verifiers import meant_for
-from interlock.errors import PeerError, StoreError
+from interlock.auth.verifiers import JwtVerifier, meant_for
+from interlock.errors import ConfigError, PeerError, StoreError
 from interlock.protocol.call import Principal
-from interlock.protocol.gate import Denial, RawHeaders
+from interlock.protocol.gate import AccessToken, Admission, Denial, RawHeaders, TokenVerifier
 from interlock.protocol.sealing import Keyring, Unsealed
 from interlock.store.ports import Table
 
@@ -313,3 +312,21 @@ def _names_token(query: bytes) -> bool:
     return b"token" in query and any(
         name == "access_token" for name, _ in parse_qsl(query.decode("latin-1"), True)
     )
+
+
+def gate_of(
+    admission: Admission,
+    verifier: TokenVerifier | None,
+    *,
+    offered: Callable[[], Iterable[str]],
+    table: Table | None,
+    keyring: Keyring,
+) -> Bearer:
+    """The gate that a server's `auth=` asks for; raises `ConfigError` for what is no `AuthSettings`.
+
+    Without a *verifier* good tokens are those that one of its issuers has signed.
+    """
+    if not isinstance(admission, AuthSettings):
+        raise ConfigError(f"auth= takes AuthSettings(…), not {type(admission).__name__}")
+    verifier = verifier or JwtVerifier(admission.issuers, admission.resource)
+    return Bearer(admission, verifier, offered=offered, table=table, keyring=keyring)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from interlock.auth.metadata import canonical, is_loopback
 from interlock.errors import ConfigError
+from interlock.protocol.gate import scope_names
 
 Dpop: TypeAlias = Literal["off", "allowed", "required"]
 
 REMEMBER: Final = 30.0
 """For how many seconds an opaque token that was found good is not asked about again."""
-_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
-"""One scope (RFC 6749 § 3.3), and no longer than anybody needs."""
-_UNASKED: Final = "offline_access"
-"""A scope that no resource asks for: it is between a client and its issuer (2026-07-28 §
-Authorization)."""
 
 
 class AuthSettings:
@@ -97,21 +92,6 @@ class AuthSettings:
             if scope in found:  # Or another implies it, and it is that one that stays.
                 found -= self.implied[scope] - {scope}
         return found
-
-
-def scope_names(scopes: Iterable[str]) -> frozenset[str]:
-    """*scopes* as a set; raises `ConfigError` for what is none, or none that is asked for."""
-    found = frozenset([scopes] if isinstance(scopes, str) else scopes)
-    for scope in found:
-        if not isinstance(scope, str) or not _SCOPE.fullmatch(scope):  # pyright: ignore[reportUnnecessaryIsInstance]  for callers without types
-            raise ConfigError(
-                f"{scope!r} is no scope: one word of printable ASCII is expected, as 'files:read'"
-            )
-    if _UNASKED in found:
-        raise ConfigError(
-            f"{_UNASKED} is between clients and their issuer; a server asks nobody for it"
-        )
-    return found
 
 
 def _safe(argument: str, url: str) -> None:

@@ -17,8 +17,8 @@ from interlock.auth.dpop import bound_to
 from interlock.auth.jwks import LIMIT, SECONDS, Fetching, Keys, Outbound
 from interlock.auth.jwt import ASYMMETRIC, BadToken, NoKey, Token, check_times, peek, verify
 from interlock.auth.metadata import canonical
-from interlock.auth.tokens import AccessToken, TokenVerifier
 from interlock.errors import AuthorizationFailed, ConfigError
+from interlock.protocol.gate import AccessToken, TokenVerifier
 from interlock.transport.http.engine import Request
 from interlock.wire.jsonrpc import UNREADABLE
 

@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from interlock.auth.settings import AuthSettings
-from interlock.auth.tokens import TokenVerifier
 from interlock.errors import (
     METHOD_NOT_FOUND,
     ConfigError,
@@ -16,7 +14,7 @@ from interlock.errors import (
     RpcError,
 )
 from interlock.protocol.call import Call, Handler, Middleware, stack
-from interlock.protocol.gate import Gate
+from interlock.protocol.gate import Admission, Gate, TokenVerifier
 from interlock.protocol.sealing import Keyring, from_environment
 from interlock.server.apps import Html
 from interlock.server.apps import page as app_page
@@ -112,7 +110,7 @@ class Server:
         parked_seconds: float = SECONDS,
         store: Store | None = None,
         tasks: TaskLimits = TaskLimits(),  # noqa: B008  frozen
-        auth: AuthSettings | None = None,
+        auth: Admission | None = None,
         token_verifier: TokenVerifier | None = None,
     ) -> None:
         if token_verifier is not None and auth is None:
@@ -501,13 +499,11 @@ class Server:
         """
         if self._gate is None and self._auth is not None:
             # Kept out of servers without it, with the cryptography beneath.
-            from interlock.auth.bearer import Bearer
-            from interlock.auth.verifiers import JwtVerifier
+            from interlock.auth.bearer import gate_of
 
-            auth = self._auth
-            self._gate = Bearer(
-                auth,
-                self._verifier or JwtVerifier(auth.issuers, auth.resource),
+            self._gate = gate_of(
+                self._auth,
+                self._verifier,
                 offered=self._scopes,
                 table=self._shared.table("proofs") if self._shared is not None else None,
                 keyring=self._keyring,

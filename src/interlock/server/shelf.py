@@ -13,7 +13,6 @@ import binascii
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
 
-from interlock.auth.settings import scope_names
 from interlock.errors import (
     INVALID_PARAMS,
     ConfigError,
@@ -22,6 +21,7 @@ from interlock.errors import (
     UsageError,
 )
 from interlock.protocol.call import NO_SCOPES, Call
+from interlock.protocol.gate import scope_names
 from interlock.wire.jsonrpc import encode
 from interlock.wire.meta import CacheHints, Icon, PagedParams, RawResult, Wire
 from interlock.wire.versions import Revision

@@ -16,11 +16,10 @@ from tests.transport.http.host import BOTH, Asked, Host
 from interlock import Server
 from interlock.auth.bearer import Bearer
 from interlock.auth.settings import AuthSettings
-from interlock.auth.tokens import AccessToken
 from interlock.auth.verifiers import StaticVerifier
 from interlock.errors import ConfigError, InsufficientScope
 from interlock.protocol.call import Call, Principal
-from interlock.protocol.gate import Denial, RawHeaders
+from interlock.protocol.gate import AccessToken, Denial, RawHeaders
 from interlock.store.memory import MemoryStore
 from interlock.transport.http.asgi import App
 from interlock.transport.http.hardening import SAFE
