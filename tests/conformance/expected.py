@@ -108,6 +108,11 @@ NEWER = {
 OLDER = {name: count for name, count in LEGACY.items() if name not in NEWER}
 """What can be driven at 2025-06-18."""
 
+AUTHORIZATION = {
+    "authorization-code-grant": 1,
+    "authorization-server-metadata-endpoint": 2,
+}
+
 SUCCESSES: dict[str, dict[str, int]] = {
     "server-2025-11-25": LEGACY,
     "server-2026-07-28": {
@@ -173,6 +178,12 @@ SUCCESSES: dict[str, dict[str, int]] = {
         "sep-2322-client-request-state": 5,
         "tools_call": 2,
     },
+    "client-backcompat-2025-03-26": {
+        "auth/2025-03-26-oauth-endpoint-fallback": 7,
+        "auth/2025-03-26-oauth-metadata-backcompat": 12,
+    },
+    "authorization-2025-11-25": AUTHORIZATION,
+    "authorization-2026-07-28": AUTHORIZATION,
     "client-skills-2026-07-28": {
         "sep-2640-client-no-prefetch": 1,
         "sep-2640-client-verify-digest": 1,

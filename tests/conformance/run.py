@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from authorizing import authorize
 from expected import NOT_YET, SUCCESSES
 
 HERE = Path(__file__).resolve().parent
@@ -49,8 +50,8 @@ class Leg:
     whole: bool = False
     """Every scenario that can be driven at this revision, rather than those it requires."""
     extension: str = ""
-    """Rather the scenarios of this extension, which no set of the suite's has: one by one those
-    that are expected."""
+    """Rather the scenarios of this extension, or of this kind, which no set of the suite's has: one
+    by one those that are expected."""
 
     @property
     def name(self) -> str:
@@ -70,6 +71,9 @@ LEGS = {
         Leg("client", "2025-11-25"),
         Leg("client", "2026-07-28"),
         Leg("client", "2026-07-28", extension="skills"),
+        Leg("client", "2025-03-26", extension="backcompat"),
+        Leg("authorization", "2025-11-25"),
+        Leg("authorization", "2026-07-28"),
     )
 }
 
@@ -124,6 +128,8 @@ def run_leg(leg: Leg, only: str | None, *, verbose: bool) -> dict[str, Scenario]
     """
     folder = OUT / leg.name
     shutil.rmtree(folder, ignore_errors=True)
+    if leg.side == "authorization":
+        return authorization(leg, folder, verbose=verbose)
     if leg.side == "server":
         with fixture_server() as url:
             return scenarios(leg, only, folder, ["--url", url], verbose=verbose)
@@ -137,6 +143,19 @@ def run_leg(leg: Leg, only: str | None, *, verbose: bool) -> dict[str, Scenario]
         if failed:
             alone = folder / "alone" / name
             found |= suite(leg, name, alone, arguments, verbose=verbose)
+    return found
+
+
+def authorization(leg: Leg, folder: Path, *, verbose: bool) -> dict[str, Scenario]:
+    """Run the scenarios of an authorization server, which come together: one needs the other's find."""
+    done = authorize(folder.relative_to(PROJECT), leg.revision, verbose=verbose)
+    if verbose:
+        print(done.stdout)
+    found = dict(read(leg, folder))
+    if not found:
+        print(f"the suite left no results; it said:\n{done.stdout[-3000:]}")
+    for scenario in found.values():
+        scenario.ended_well = not done.returncode
     return found
 
 
@@ -190,8 +209,9 @@ def read(leg: Leg, folder: Path) -> Iterator[tuple[str, Scenario]]:
         if relative.startswith("alone/"):
             continue
         name = re.sub(r"-\d{4}-\d\d-\d\dT[\d-]+Z$", "", relative)
-        if leg.side == "server":
-            name = name.removeprefix("server-")
+        if leg.side != "client":
+            # Before the name stands the side, or for an authorization server both words.
+            name = re.sub(r"^(authorization-)?server-", "", name)
         scenario = Scenario(name)
         checks: list[dict[str, Any]] = json.loads(path.read_text())
         for check in checks:
