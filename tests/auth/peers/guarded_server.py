@@ -1,13 +1,13 @@
 """A server of the official Python library that issues its own tokens, with that library's classes.
 
-Usage: guarded_server.py PORT. Whoever comes is let in as "ada" at once: what is tried is not the
+Prints the port that it takes. Whoever comes is let in as "ada" at once: what is tried is not the
 page, but everything around it. Runs in the environment of that library, not in ours.
 """
 
 from __future__ import annotations
 
 import secrets
-import sys
+import socket
 import time
 
 import uvicorn
@@ -22,8 +22,8 @@ from mcp.server.auth.settings import AuthSettings, ClientRegistrationOptions, Re
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
-PORT = int(sys.argv[1])
-ROOT = f"http://127.0.0.1:{PORT}"
+LISTENER = socket.create_server(("127.0.0.1", 0))  # From here on clients wait, and none is refused.
+ROOT = f"http://127.0.0.1:{LISTENER.getsockname()[1]}"
 SECONDS = 60
 
 
@@ -70,9 +70,7 @@ class Provider:
         self, client: OAuthClientInformationFull, authorization_code: AuthorizationCode
     ) -> OAuthToken:
         del self.codes[authorization_code.code]
-        return self._tokens(
-            client, authorization_code.scopes, authorization_code.resource
-        )
+        return self._tokens(client, authorization_code.scopes, authorization_code.resource)
 
     async def load_refresh_token(
         self, client: OAuthClientInformationFull, refresh_token: str
@@ -136,6 +134,6 @@ def whisper(word: str) -> str:
     return f"{word}, quietly"
 
 
-uvicorn.run(
-    server.streamable_http_app(host="127.0.0.1"), host="127.0.0.1", port=PORT, log_level="error"
-)
+app = server.streamable_http_app(host="127.0.0.1")
+print(LISTENER.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[LISTENER])
