@@ -28,7 +28,7 @@ check: dev ## lint, format and types
 	.venv/bin/pyright
 
 interop: dev ## real clients, hosts and servers of others against ours; ONLY=codex: only some
-	@$(PIN) py-git mcp2 mcp1 node hosts
+	@$(PIN) py-git mcp2 mcp1 node browser hosts
 	@.venv/bin/python tests/interop/run.py $(if $(ONLY),--only "$(ONLY)")
 
 bench: dev ## measure against other implementations, in one run

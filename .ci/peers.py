@@ -1,6 +1,6 @@
 """Packages of others that ours is tried against: pinned here, built under .peers, kept between runs.
 
-Usage: python .ci/peers.py NAME...   (py-git mcp2 mcp1 fastmcp node hosts)
+Usage: python .ci/peers.py NAME...   (py-git mcp2 mcp1 fastmcp node browser hosts)
 
 Python peers are environments (.peers/mcp2/bin/python), npm peers are folders
 (.peers/node/node_modules, with the Node to run them as .peers/node/bin/node).
@@ -40,6 +40,10 @@ NPM: dict[str, dict[str, str]] = {
         "@modelcontextprotocol/server-everything": "2026.8.31",
         "@modelcontextprotocol/server-filesystem": "2026.8.31",
         "zod": "4.1.12",
+    },
+    "browser": {
+        "@sparticuz/chromium": "153.0.0",
+        "playwright-core": "1.65.1",
     },
     "hosts": {
         "@anthropic-ai/claude-code": "2.1.329",

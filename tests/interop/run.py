@@ -74,6 +74,8 @@ def checks() -> list[Check]:
         Check(f"server {server} stdio", (sys.executable, HERE / "ours.py", server))
         for server in ("time", "git", "everything")
     ]
+    command = (sys.executable, HERE / "login.py")
+    found.append(Check("login in chromium", command, limit=90))
     command = (sys.executable, HERE / "ours.py", "everything", "URL")
     found.append(Check("server everything http", command, "everything"))
     return found
@@ -191,6 +193,7 @@ def perform(check: Check, interlock: str) -> tuple[float, list[str]]:
         "LANG": "C.UTF-8",
         "PATH": f"{NODE.parent}{os.pathsep}{os.environ['PATH']}",
         "PACKAGES": str(PACKAGES),
+        "INTERLOCK": interlock,
     }
     wrong: list[str] = []
     try:

@@ -97,7 +97,7 @@ async def _all(config: Config, as_json: bool) -> None:
 
 def _once(one: Status) -> Status:
     """A server that was started to be looked at is not waited for when it failed."""
-    failed = one.state != "running" and one.error is not None
+    failed = one.state not in {"running", "needs login"} and one.error is not None
     return msgspec.structs.replace(one, state="failed") if failed else one
 
 

@@ -14,13 +14,13 @@ const browser = await chromium.launch({
 });
 const scripts = [];
 try {
-  const page = await browser.newPage({ viewport: { width: 900, height: 760 } });
+  const page = await browser.newPage({ viewport: { width: 560, height: 720 } });
   page.on("console", (line) => scripts.push(line.text()));
   const shown = await page.goto(process.argv[2]);
   if (shown.status() !== 200) throw new Error(`the page answered ${shown.status()}`);
-  await page.screenshot({ path: join(process.env.PICTURES, "consent.png") });
+  await page.screenshot({ path: join(process.env.PICTURES, "consent.png"), fullPage: true });
   await page.emulateMedia({ colorScheme: "dark" });
-  await page.screenshot({ path: join(process.env.PICTURES, "consent-dark.png") });
+  await page.screenshot({ path: join(process.env.PICTURES, "consent-dark.png"), fullPage: true });
   await page.emulateMedia({ colorScheme: "light" });
   const code = page.locator("input:not([type=hidden])");
   if (await code.count()) await code.fill(process.env.CODE);
