@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Final
 
 import click
 
-from interlock.cli.command import SETTINGS, epilog
+from interlock.cli.command import SETTINGS, common, epilog, json_output
 from interlock.cli.problem import USAGE, Problem, meant
+from interlock.gateway.config import FILE_NAME
 
 COMMANDS: Final = {
     "status": "Show which logins are kept, and where.",
@@ -53,9 +55,22 @@ class Commands(click.Group):
         epilog(formatter, EXAMPLES)
 
 
-command = Commands(
+@click.group(
     "auth",
+    cls=Commands,
+    invoke_without_command=True,
     context_settings=SETTINGS,
     help="See which logins are kept, and run an authorization server of your own. To log in to a "
-    "server: interlock login SERVER.",
+    "server: interlock login SERVER. Alone it shows the status.",
 )
+@json_output
+@common
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    if ctx.invoked_subcommand is None:
+        status = importlib.import_module("interlock.cli.auth_status").command
+        ctx.invoke(status, as_json=as_json, path=Path(FILE_NAME))
+    elif as_json:
+        raise click.UsageError(
+            f"--json goes behind the command: interlock auth {ctx.invoked_subcommand} --json"
+        )
