@@ -1,16 +1,13 @@
 from interlock import Context, Server, run
 from interlock.auth.settings import AuthSettings
-from interlock.auth.verifiers import JwtVerifier
-
-ISSUER = "http://127.0.0.1:4779"
-HERE = "http://127.0.0.1:8000/mcp"
 
 server = Server(
     "diary",
     auth=AuthSettings(
-        issuer_url=ISSUER, resource_server_url=HERE, required_scopes=["diary:read"]
+        issuer_url="http://127.0.0.1:4779",
+        resource_server_url="http://127.0.0.1:8000/mcp",
+        required_scopes=["diary:read"],
     ),
-    token_verifier=JwtVerifier(ISSUER, HERE),
 )
 pages: dict[str, list[str]] = {}
 

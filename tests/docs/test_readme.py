@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import click
 import pytest
 
-from interlock import Client
+from interlock import Client, Server
 from interlock.cli.main import COMMANDS, commands
 from interlock.gateway.config import load
 from interlock.wire.inputs import ElicitParams
@@ -32,6 +33,7 @@ def test_its_code_is_that_of_the_examples():
     assert blocks("python") == [
         (EXAMPLES / "kitchen.py").read_text(),
         (EXAMPLES / "waiter.py").read_text(),
+        (EXAMPLES / "diary.py").read_text(),
         (EXAMPLES / "cook.py").read_text(),
     ]
     assert blocks("json") == [(EXAMPLES / "mcp.json").read_text()]
@@ -87,6 +89,15 @@ async def test_its_waiter_asks_whatever_its_client_speaks(era: str):
     assert result.text == "curry for table 4, spicy: False"
 
 
+def test_its_diary_wants_to_know_who_reads_it():
+    diary: Server = runpy.run_path(str(EXAMPLES / "diary.py"))["server"]
+    assert diary.gate is not None
+    assert diary.gate.resource == "http://127.0.0.1:8000/mcp"
+    [described, *_] = diary.gate.documents.values()
+    assert json.loads(described)["scopes_supported"] == ["diary:read", "diary:write"]
+    assert json.loads(described)["authorization_servers"] == ["http://127.0.0.1:4779"]
+
+
 def test_it_names_every_command_and_every_target_of_make():
     for name in COMMANDS:
         assert f"| `interlock {name}" in README
@@ -105,5 +116,6 @@ def test_each_command_takes_what_it_says_each_takes(name: str):
 
 
 def test_its_links_lead_to_files_of_this_repository():
-    for link in re.findall(r"\]\(([^)]+)\)", README):
+    links = re.findall(r"\]\(([^)]+)\)", README) + re.findall(r'src="([^"]+)"', README)
+    for link in links:
         assert (ROOT / link).exists(), link
