@@ -275,7 +275,7 @@ async def test_a_program_says_which_extension_it_uses(here: Guarded):
         (Url("https://a.example", {"Authorization": "Bearer hunter2"}), "has an Authorization"),
         (Url("https://a.example", {"AUTHORIZATION": "Bearer hunter2"}), "has an Authorization"),
     ],
-    ids=str,
+    ids=["a list", "a command", "a socket", "a socket's URL", "a server", "a header", "in capitals"],
 )
 def test_who_we_are_is_shown_at_urls_and_in_one_way(target: Any, words: str):
     with pytest.raises(ConfigError, match=words) as refused:
