@@ -16,6 +16,7 @@ from tests.auth.desk import Reply, refusal
 from tests.auth.guarded import guarded
 from tests.auth.world import Answered, Asked, Issuer, World, asked, world
 from tests.peers import soon
+from tests.spec.marking import requirement
 
 from interlock import Client
 from interlock.auth.authorized import TRIES
@@ -689,6 +690,7 @@ WITHIN = [
 ]
 
 
+@requirement("SEC-05")
 @pytest.mark.parametrize(("place", "words"), WITHIN, ids=lambda it: str(it)[:40])
 async def test_a_public_server_leads_nowhere_within(place: str, words: str, here: World):
     """SEC-05, T11."""
@@ -699,6 +701,7 @@ async def test_a_public_server_leads_nowhere_within(place: str, words: str, here
     assert here.issuer.asked == []
 
 
+@requirement("CF-12")
 async def test_a_second_server_does_not_get_the_first_ones_token(here: World):
     """T17: it names the first one's issuer, and its resource or its own."""
     way = here.oauth()
@@ -772,6 +775,7 @@ async def test_a_server_that_wants_logins_without_end_gets_a_few(here: World):
 # With the whole client.
 
 
+@requirement("CF-12")
 async def test_a_token_does_not_follow_a_redirect_of_the_server():
     async with guarded() as here, guarded() as evil:
         async with here.client():
@@ -788,6 +792,7 @@ async def test_a_token_does_not_follow_a_redirect_of_the_server():
         assert evil.heard == []
 
 
+@requirement("CF-12")
 @pytest.mark.parametrize(
     ("endpoint", "words"),
     [
@@ -824,6 +829,7 @@ async def test_a_header_that_is_no_text_is_no_trouble():
         assert here.person.scopes() == [{"a"}]
 
 
+@requirement("CF-10")
 async def test_nothing_is_shown_without_tls():
     auth = OAuth(Credentials.in_memory())
     with pytest.raises(InterlockError, match="has no TLS"):

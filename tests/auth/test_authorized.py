@@ -11,6 +11,7 @@ from multidict import CIMultiDict
 from rich.console import Console
 from tests.auth.desk import Desk, Reply, refusal
 from tests.peers import soon
+from tests.spec.marking import requirement
 
 from interlock.auth import dpop
 from interlock.auth.authorized import TRIES, AuthorizedEngine, Pass, Refused
@@ -45,6 +46,7 @@ def engine(desk: Desk, purse: Purse, url: str = URL) -> AuthorizedEngine:
     return AuthorizedEngine(desk, url, purse, lambda: NOW)
 
 
+@requirement("CF-07")
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 async def test_a_token_goes_with_every_request(method: str):
     """2026-07-28 § Token Requirements: in every HTTP request, and in the header."""
@@ -75,6 +77,7 @@ async def test_the_same_origin_has_it_however_it_is_written(url: str):
     assert desk.shown == ["Bearer token"]
 
 
+@requirement("CF-12")
 @pytest.mark.parametrize(
     "url",
     [
@@ -102,6 +105,7 @@ async def test_no_other_origin_is_shown_a_token_or_asked_anything(url: str):
     assert purse.refusals == []
 
 
+@requirement("CF-12")
 async def test_a_redirect_is_handed_over_and_not_followed():
     desk = Desk(lambda request: Reply(307, {"location": "https://evil.example/"}))
     response = await engine(desk, Purse(Pass("token"))).send(POST)
@@ -123,6 +127,7 @@ async def test_a_request_that_is_refused_is_sent_again_with_another_pass():
     assert [reply.closed for reply in desk.replies] == [1, 0]
 
 
+@requirement("CF-08")
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_server_that_refuses_everything_is_asked_a_few_times(status: int):
     desk = Desk(lambda request: refusal(status, error="insufficient_scope"))
@@ -210,6 +215,7 @@ def proofs(desk: Desk) -> list[dpop.Proof]:
     ]
 
 
+@requirement("XD-01")
 async def test_a_bound_token_comes_with_a_proof_made_for_each_request():
     """RFC 9449 § 4.2."""
     desk = Desk()
@@ -226,6 +232,7 @@ def wants_nonce(nonce: str) -> Reply:
     return Reply(401, {"www-authenticate": challenge, "dpop-nonce": nonce})
 
 
+@requirement("XD-02")
 async def test_a_nonce_that_is_wanted_is_given_without_asking_anybody():
     """RFC 9449 § 9."""
     replies = [wants_nonce("n-1"), Reply(200, {"dpop-nonce": "n-2"}), Reply()]
@@ -238,6 +245,7 @@ async def test_a_nonce_that_is_wanted_is_given_without_asking_anybody():
     assert desk.replies[0].closed == 1
 
 
+@requirement("XD-02")
 async def test_a_server_that_always_wants_another_nonce_is_asked_twice():
     number = iter(range(100))
     desk = Desk(lambda request: wants_nonce(f"n-{next(number)}"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.auth.tokens import ISSUER, NOW, RESOURCE
+from tests.spec.marking import requirement
 
 from interlock.auth import bearer as room
 from interlock.auth.bearer import Bearer
@@ -38,6 +39,8 @@ TOKENS = {
         "claims", "editor", "read write", claims={"sub": "ada", "iss": ISSUER, "x": 1}
     ),
     "bound": AccessToken("bound", "editor", ["read"], subject="ada", jkt=KEY.thumbprint),
+    "tls": AccessToken("tls", "editor", ["read"], claims={"cnf": {"x5t#S256": "bwcK0esc3ACC"}}),
+    "odd": AccessToken("odd", "editor", ["read"], claims={"cnf": {"jkt": 7}}),
 }
 
 
@@ -130,12 +133,14 @@ async def test_the_scheme_is_read_as_http_has_it(value: str):
     await Place().enter(value)
 
 
+@requirement("RS9-02", "RS9-03")
 async def test_who_has_no_token_is_told_where_to_learn_how_to_get_one():
     status, challenge = await Place().fail()
     assert (status, challenge.scheme) == (401, "bearer")
     assert challenge.parameters == {"resource_metadata": PLACE, "scope": "read"}
 
 
+@requirement("RS9-04")
 @pytest.mark.parametrize(
     "values",
     [
@@ -157,6 +162,7 @@ async def test_what_is_no_credential_is_malformed(values: tuple[str, ...]):
     assert not place.verifier.asked
 
 
+@requirement("RS9-09")
 async def test_a_token_in_a_url_is_refused_even_beside_a_good_one():
     place = Place()
     for values in [(), ("Bearer good",)]:
@@ -171,6 +177,7 @@ async def test_another_scheme_is_as_good_as_none():
     assert (status, "error" in challenge.parameters) == (401, False)
 
 
+@requirement("RS9-04", "RS9-08")
 @pytest.mark.parametrize("token", ["bad", "late", "elsewhere", "nobody"])
 async def test_a_token_that_is_not_good_here_is_invalid(token: str):
     place = Place()
@@ -191,6 +198,7 @@ async def test_what_a_verifier_leaves_to_claims_is_read_there():
     assert principal.scopes == {"read", "write"}
 
 
+@requirement("RS9-04", "RS9-05")
 async def test_who_lacks_a_scope_that_everybody_needs_is_told_which():
     status, challenge = await Place().fail("Bearer poor")
     assert status == 403
@@ -199,6 +207,7 @@ async def test_who_lacks_a_scope_that_everybody_needs_is_told_which():
     assert challenge.parameters["resource_metadata"] == PLACE
 
 
+@requirement("RS9-05", "RS9-07")
 async def test_who_needs_more_is_told_to_ask_for_that_and_what_they_have():
     place = Place(implies={"admin": ["files:write", "read"]})
     denial = place.gate.short(Principal("ada", scopes=frozenset({"read", "x"})), ["files:write"])
@@ -217,6 +226,7 @@ async def test_what_is_told_has_bounds():
     assert challenge.scopes == ("y",)
 
 
+@requirement("RS9-06")
 async def test_a_scope_that_implies_others_lets_in_for_them():
     place = Place(required_scopes=["list"], implies={"write": ["read"], "read": ["list"]})
     principal = await place.enter("Bearer more")
@@ -275,6 +285,7 @@ async def test_when_nobody_can_say_whether_a_token_is_good_it_is_not_called_bad(
     await place.enter("Bearer good")
 
 
+@requirement("RS9-01", "RS9-02", "AU-02")
 async def test_its_documents_say_who_lets_whom_in_here():
     place = Place(resource_name="Files", service_documentation_url="https://docs.example.com")
     documents = place.gate.documents
@@ -318,6 +329,7 @@ async def test_nothing_of_it_shows_a_token():
 # Proofs of possession.
 
 
+@requirement("XD-03")
 async def test_a_bound_token_lets_in_with_a_proof():
     place = Place(dpop="allowed")
     for _ in range(3):
@@ -336,6 +348,7 @@ async def test_both_schemes_are_offered_where_both_are_taken():
     assert "ES256" in second.parameters["algs"].split()
 
 
+@requirement("XD-03")
 async def test_a_proof_is_for_one_request():
     place = Place(dpop="allowed")
     used = place.proof()
@@ -375,6 +388,7 @@ async def test_behind_a_proxy_a_proof_names_what_its_client_wrote():
     await place.enter("DPoP bound", path="/inner/mcp", proofs=(place.proof(),))
 
 
+@requirement("XD-03")
 @pytest.mark.parametrize(
     ("value", "dpop"),
     [
@@ -391,12 +405,21 @@ async def test_a_token_comes_as_what_it_is(value: str, dpop: str):
     assert (status, challenge.parameters["error"]) == (401, "invalid_token")
 
 
+@pytest.mark.parametrize("token", ["tls", "odd"])
+@pytest.mark.parametrize("dpop", ["off", "allowed", "required"])
+async def test_a_token_bound_to_what_is_not_proven_here_lets_nobody_in(token: str, dpop: str):
+    """RFC 8705 § 3: whoever has one that is bound to a certificate has to show that."""
+    status, challenge = await Place(dpop=dpop).fail(f"Bearer {token}")
+    assert (status, challenge.parameters["error"]) == (401, "invalid_token")
+
+
 async def test_where_proofs_are_not_taken_the_scheme_is_none():
     place = Place()
     status, challenge = await place.fail("DPoP bound", proofs=(place.proof(),))
     assert (status, challenge.scheme) == (401, "bearer")
 
 
+@requirement("XD-03")
 async def test_a_proof_needs_a_fresh_nonce_where_those_are_wanted():
     place = Place(dpop="required", dpop_nonces=True)
 
@@ -415,6 +438,7 @@ async def test_a_proof_needs_a_fresh_nonce_where_those_are_wanted():
     await refused(nonce)
 
 
+@requirement("XD-03")
 async def test_a_proof_is_taken_once_by_all_who_share_a_table():
     table = MemoryStore().table("proofs")
     places = [Place(dpop="allowed"), Place(dpop="allowed")]

@@ -12,6 +12,7 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 from msgspec import Struct
 from tests.peers import soon
+from tests.spec.marking import requirement
 
 from interlock.auth.browser import (
     ANSWER_LIMIT,
@@ -342,6 +343,7 @@ async def test_nobody_is_waited_for_without_end():
             await browser(visiting(browser.redirect_uri))
 
 
+@requirement("CF-03")
 async def test_a_browser_that_would_come_back_elsewhere_is_not_sent():
     opened: list[str] = []
     async with Browser(lambda line: None, open=lambda url: not opened.append(url)) as browser:
@@ -369,6 +371,7 @@ async def test_a_port_is_used_again_if_it_is_free():
         assert third.redirect_uri == f"http://127.0.0.1:{port}/callback"
 
 
+@requirement("CF-11", "SEC-10")
 @pytest.mark.parametrize("url", UNSAFE)
 async def test_an_unsafe_page_is_neither_opened_nor_shown(url: str):
     said: list[str] = []

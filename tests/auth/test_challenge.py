@@ -7,6 +7,7 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.spec.marking import requirement
 
 from interlock.auth.challenge import CHALLENGES, LIMIT, Challenge, parse, written
 
@@ -25,6 +26,7 @@ def test_what_is_written_is_read(scheme: str, parameters: dict[str, str]):
     assert found == [Challenge(scheme.lower(), expected)]
 
 
+@requirement("CD-01")
 @given(st.lists(st.tuples(WORD, PARAMETERS), max_size=4))
 def test_several_may_stand_in_one_header(challenges: list[tuple[str, dict[str, str]]]):
     together = ", ".join(written(scheme, parameters) for scheme, parameters in challenges)
@@ -70,6 +72,7 @@ def test_schemes_and_parameters_are_told_apart():
     ]
 
 
+@requirement("CD-01")
 @pytest.mark.parametrize(
     ("header", "expected"),
     [

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 from tests.auth.refresher import URL
+from tests.spec.marking import requirement
 
 from interlock.auth import credentials as room
 from interlock.auth.credentials import Credentials, Grant, Login, open_credentials, state_folder
@@ -75,6 +76,7 @@ async def test_a_grant_is_found_whole_by_its_server(credentials: Credentials):
     assert await credentials.find("https://files.example.com/other") is None
 
 
+@requirement("CF-10")
 async def test_each_principal_has_their_own(credentials: Credentials):
     """T16: what one caller of a gateway was granted is no other's."""
     await credentials.keep(URL, "ada", grant(access_token="ada's"))
@@ -86,6 +88,7 @@ async def test_each_principal_has_their_own(credentials: Credentials):
     assert await credentials.find(URL, "ada") is not None
 
 
+@requirement("CF-12", "CR-04")
 async def test_a_server_that_changes_its_issuer_does_not_get_the_other_ones_tokens(
     credentials: Credentials,
 ):
@@ -193,6 +196,7 @@ async def test_keeping_that_is_cancelled_is_done_first(tmp_path: Path):
 # Registrations.
 
 
+@requirement("CR-04")
 async def test_a_registration_belongs_to_an_issuer_and_its_redirects(credentials: Credentials):
     client = Registered("one", client_secret="s")
     redirects = ["http://127.0.0.1/a", "http://127.0.0.1/b"]
@@ -203,6 +207,7 @@ async def test_a_registration_belongs_to_an_issuer_and_its_redirects(credentials
     assert await credentials.registered("https://other.example.com", redirects) is None
 
 
+@requirement("CR-04")
 async def test_an_issuer_that_knows_us_no_longer_is_forgotten_whole(credentials: Credentials):
     for redirects in ([], ["http://127.0.0.1/a"]):
         await credentials.register(ISSUER, Registered("one"), redirects)
@@ -261,6 +266,7 @@ async def test_what_was_closed_opens_again_when_it_is_used(credentials: Credenti
     assert await credentials.find(URL) == grant()
 
 
+@requirement("CF-10")
 async def test_the_folder_is_ours_alone_and_tells_nothing(tmp_path: Path):
     folder = tmp_path / "a" / "state"
     async with at(folder) as credentials:
@@ -277,6 +283,7 @@ async def test_the_folder_is_ours_alone_and_tells_nothing(tmp_path: Path):
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+@requirement("CF-10")
 async def test_records_cannot_be_swapped(tmp_path: Path):
     """Whoever can write the database gets nobody another's token with it."""
     async with at(tmp_path) as credentials:
@@ -436,6 +443,7 @@ async def started(tmp_path: Path, endpoint: TokenEndpoint) -> AsyncGenerator[lis
         await process.communicate()
 
 
+@requirement("CF-09")
 @pytest.mark.parametrize("point", ["before the request", "while waiting", "before the put"])
 async def test_a_refresh_that_is_killed_loses_no_refresh_token(
     point: str, started: list[Refresher], endpoint: TokenEndpoint, tmp_path: Path
@@ -471,6 +479,7 @@ async def test_a_refresh_that_is_killed_loses_no_refresh_token(
     assert found.refresh_token == f"rt-{endpoint.count}"
 
 
+@requirement("CF-09")
 async def test_two_processes_refresh_once(
     started: list[Refresher], endpoint: TokenEndpoint, tmp_path: Path
 ):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.auth.talk import ISSUER, NOTHING, SERVER, Played, described, resource, said, server
+from tests.spec.marking import requirement
 
 from interlock.auth.challenge import Challenge
 from interlock.auth.discovery import (
@@ -28,6 +29,7 @@ def challenge(scheme: str = "bearer", **parameters: str) -> Challenge:
     return Challenge(scheme, parameters)
 
 
+@requirement("CD-01")
 def test_the_server_says_where_it_is_described():
     """2026-07-28 § Protected Resource Metadata Discovery Requirements."""
     played = Played(resource(scopes_supported=["a"]), server())
@@ -38,6 +40,7 @@ def test_the_server_says_where_it_is_described():
     assert not found.guessed
 
 
+@requirement("CD-01")
 def test_where_it_does_not_say_the_usual_places_are_looked_at_in_order():
     played = Played(NOTHING, resource(), server())
     found = played.of(discover(SERVER))
@@ -45,6 +48,7 @@ def test_where_it_does_not_say_the_usual_places_are_looked_at_in_order():
     assert found.offered is None
 
 
+@requirement("CD-01")
 def test_a_place_that_it_named_in_vain_is_not_the_last():
     played = Played(NOTHING, resource(), server())
     played.of(discover(SERVER, [challenge(resource_metadata=NAMED)]))
@@ -57,6 +61,7 @@ def test_no_place_is_looked_at_twice():
     assert played.urls[:2] == [KNOWN, f"{KNOWN}/mcp"]
 
 
+@requirement("CD-01")
 def test_of_several_challenges_the_first_that_names_a_place_counts():
     played = Played(resource(), server())
     played.of(
@@ -91,6 +96,7 @@ def test_a_server_that_knows_proofs_is_told(
     assert found.dpop is expected
 
 
+@requirement("CD-04")
 def test_an_authorization_server_with_a_path_has_three_places():
     issuer = "https://as.example/tenant"
     played = Played(NOTHING, Answer(403), said(described(issuer=issuer)))
@@ -102,6 +108,7 @@ def test_an_authorization_server_with_a_path_has_three_places():
     ]
 
 
+@requirement("CD-04")
 def test_an_issuer_of_openid_is_found():
     played = Played(NOTHING, server())
     played.of(find_server(ISSUER))
@@ -115,6 +122,7 @@ def test_an_issuer_that_is_nowhere_described_is_named_with_where_it_was_looked_f
     assert OPENID in str(refused.value)
 
 
+@requirement("CD-05")
 def test_metadata_of_another_issuer_end_the_search():
     played = Played(server(issuer=f"{ISSUER}/"))
     with pytest.raises(AuthorizationFailed, match="it is not used"):
@@ -122,6 +130,7 @@ def test_metadata_of_another_issuer_end_the_search():
     assert played.urls == [AS_KNOWN]
 
 
+@requirement("CD-02")
 def test_metadata_of_another_resource_end_the_search():
     played = Played(resource(resource="https://other.example/mcp"))
     with pytest.raises(
@@ -150,6 +159,7 @@ def test_a_server_that_names_nobody_is_nobodys():
         Played(resource(authorization_servers=[])).of(discover(SERVER))
 
 
+@requirement("CD-03")
 def test_one_of_several_is_chosen():
     issuers = [f"https://as{number}.example" for number in range(1000)]
     offered: list[list[str]] = []
@@ -163,6 +173,7 @@ def test_one_of_several_is_chosen():
     assert offered == [issuers[:SERVERS_AT_MOST]]
 
 
+@requirement("CF-10")
 @pytest.mark.parametrize(
     "issuer",
     [
@@ -205,6 +216,7 @@ ENDPOINTS = (
 )
 
 
+@requirement("CF-10", "CF-11")
 @pytest.mark.parametrize("name", ENDPOINTS)
 @pytest.mark.parametrize(
     "url",
@@ -226,6 +238,7 @@ def test_endpoints_are_https_urls(name: str, url: str):
         Played(server(**{name: url})).of(find_server(ISSUER))
 
 
+@requirement("CD-06")
 def test_a_server_of_2025_is_its_own_authorization_server():
     """2025-03-26 § Authorization, Server Metadata Discovery."""
     root = "https://mcp.example"
@@ -238,6 +251,7 @@ def test_a_server_of_2025_is_its_own_authorization_server():
     assert (found.issuer, found.resource, found.guessed) == (root, "https://mcp.example/mcp", False)
 
 
+@requirement("CD-06")
 def test_a_server_of_2025_without_metadata_has_its_endpoints_where_they_were():
     """2025-03-26 § Authorization, Fallbacks for Servers without Metadata Discovery."""
     found = Played(NOTHING, NOTHING, NOTHING).of(discover("https://mcp.example/v1/mcp"))
@@ -274,6 +288,7 @@ def test_a_place_that_a_person_named_must_be_one(answer: Answer, words: str):
         Played(resource(), answer).of(discover(SERVER, metadata_url="https://login.example/m"))
 
 
+@requirement("CF-01")
 @pytest.mark.parametrize("methods", [None, [], ["plain"], ["s256"]])
 def test_an_authorization_server_has_to_say_that_it_knows_pkce(methods: list[str] | None):
     """2026-07-28 § Authorization Code Protection: MUST refuse to proceed."""

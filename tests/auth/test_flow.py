@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from tests.auth.talk import ISSUER, REDIRECT, SERVER, Played, came, described, said, tokens
+from tests.spec.marking import requirement
 
 from interlock.auth.discovery import Authority
 from interlock.auth.flow import (
@@ -64,6 +65,7 @@ def login(played: Played, scopes: tuple[str, ...] = (), **more: Any) -> Tokens:
     return played.of(log_in(authority(**more), standing, counter(), REDIRECT, scopes))
 
 
+@requirement("CF-01", "CF-02")
 def test_a_login_visits_a_page_and_redeems_what_it_brings():
     played = Played(back(), tokens())
     assert login(played, ("a", "b")).access_token == "access-1"
@@ -96,6 +98,7 @@ def test_a_login_visits_a_page_and_redeems_what_it_brings():
     assert sent["code_verifier"] not in visit.url
 
 
+@requirement("CF-01", "CF-03")
 def test_each_login_has_a_state_and_a_verifier_of_its_own():
     states: set[str] = set()
     verifiers: set[str] = set()
@@ -150,11 +153,13 @@ def test_without_a_page_nobody_logs_in():
         login(Played(), authorization_endpoint=None)
 
 
+@requirement("CF-01")
 def test_without_pkce_nobody_leaves_for_a_login():
     with pytest.raises(AuthorizationFailed, match="PKCE"):
         login(Played(), code_challenge_methods_supported=["plain"])
 
 
+@requirement("CF-03")
 @pytest.mark.parametrize(
     "state",
     [None, "", "other", "é", "\udcff", ("x", "x")],
@@ -176,6 +181,7 @@ def test_the_right_state_twice_is_not_the_right_one():
         login(Played(visit))
 
 
+@requirement("CF-04", "SEC-11")
 @pytest.mark.parametrize(
     ("always", "iss", "taken"),
     [
@@ -212,6 +218,7 @@ def test_an_answer_says_whose_it_is(always: bool | None, iss: Any, taken: bool):
     assert len(played.steps) == 1
 
 
+@requirement("CF-04", "SEC-11")
 @pytest.mark.parametrize("iss", [None, "https://evil.example"])
 def test_an_error_of_somebody_else_is_not_shown(iss: str | None):
     answer = back(code=None, error="access_denied", error_description="call 555-1234", iss=iss)
@@ -294,6 +301,7 @@ def test_a_code_is_whatever_the_browser_brought():
     assert redeemable(came(code="é\x00", state="s"), "s", metadata) == "é\x00"
 
 
+@requirement("CF-05", "CF-08")
 @pytest.mark.parametrize(
     ("offered", "challenged", "before", "told", "expected"),
     [
@@ -320,6 +328,7 @@ def test_what_is_asked_for_is_what_was_challenged_for_and_what_we_had(
     assert len(found) == len(expected)
 
 
+@requirement("CF-06")
 def test_a_refresh_token_is_asked_for_where_there_is_a_scope_for_it():
     offers = authority(scopes_supported=["a", "offline_access"])
     assert wanted_scopes(offers, challenged=("a",)) == ("offline_access", "a")
@@ -334,6 +343,7 @@ def test_scopes_are_not_without_number_and_those_that_were_told_stay():
     assert "mine" in found
 
 
+@requirement("CF-02")
 def test_a_refresh_names_the_resource():
     played = Played(tokens(refresh_token="r-2"))
     assert played.of(refresh(counter(), "r-1", SERVER)).refresh_token == "r-2"
@@ -345,6 +355,7 @@ def test_a_refresh_names_the_resource():
     }
 
 
+@requirement("CF-02", "XC-02")
 def test_a_program_asks_in_its_own_name():
     played = Played(tokens())
     played.of(client_credentials(authority(), counter(), ("a", "b")))
@@ -356,6 +367,7 @@ def test_a_program_asks_in_its_own_name():
     }
 
 
+@requirement("CF-02", "XE-02")
 def test_what_somebody_vouches_for_is_shown():
     played = Played(tokens())
     played.of(vouched(authority(), counter(), "assertion", ()))
@@ -367,6 +379,7 @@ def test_what_somebody_vouches_for_is_shown():
     }
 
 
+@requirement("XE-01")
 def test_a_provider_is_asked_to_vouch_at_this_issuer_for_this_resource():
     """Extension enterprise-managed-authorization; RFC 8693 § 2.1."""
     provider = "https://idp.example/token"

@@ -11,6 +11,7 @@ import pytest
 from tests.auth.desk import Reply, refusal
 from tests.auth.world import Answered, Asked, World, world
 from tests.peers import soon
+from tests.spec.marking import requirement
 
 from interlock.auth import dpop
 from interlock.auth.credentials import Credentials
@@ -72,6 +73,7 @@ async def test_a_token_without_an_end_is_renewed_when_it_is_refused(here: World)
     assert len(here.person.visits) == 1
 
 
+@requirement("CF-09")
 async def test_the_refresh_token_is_replaced_by_each_that_comes(here: World):
     engine = await logged_in(here)
     for _ in range(3):
@@ -81,6 +83,7 @@ async def test_the_refresh_token_is_replaced_by_each_that_comes(here: World):
     assert sent == [None, "refresh-1", "refresh-2", "refresh-3"]
 
 
+@requirement("CF-09")
 async def test_a_refresh_token_that_is_not_replaced_stays(here: World):
     """RFC 6749 § 6."""
     engine = await logged_in(here)
@@ -115,6 +118,7 @@ async def test_fifty_that_are_refused_at_once_send_a_person_once(here: World):
     assert here.issuer.grants == ["authorization_code"]
 
 
+@requirement("CF-09")
 async def test_fifty_whose_token_is_over_refresh_once(here: World):
     engine = await logged_in(here)
     here.issuer.valid.clear()
@@ -160,6 +164,7 @@ async def test_fifty_of_an_issuer_that_is_down_ask_it_once(here: World):
     assert len(here.person.visits) == 1
 
 
+@requirement("CF-09")
 async def test_processes_that_share_credentials_refresh_once(here: World):
     engines = [here.engine(here.oauth()) for _ in range(5)]
     assert (await soon(engines[0].send(here.post()))).status == 200
@@ -180,6 +185,7 @@ async def test_a_token_that_somebody_else_renewed_is_used(here: World):
     assert here.issuer.grants == ["authorization_code", "refresh_token"]
 
 
+@requirement("CF-09")
 async def test_a_refresh_token_that_is_over_leads_to_one_login(
     here: World, caplog: pytest.LogCaptureFixture
 ):
@@ -195,6 +201,7 @@ async def test_a_refresh_token_that_is_over_leads_to_one_login(
     assert "access-1" not in caplog.text
 
 
+@requirement("CD-07", "CR-04")
 async def test_a_client_that_is_not_known_any_more_registers_again(here: World):
     """2026-07-28 § Client Registration."""
     engine = await logged_in(here)
@@ -290,6 +297,7 @@ def forbids(*scopes: str) -> Reply:
     return refusal(403, error="insufficient_scope", scope=" ".join(scopes))
 
 
+@requirement("CF-08")
 async def test_more_is_asked_for_together_with_what_was_asked_for_before(here: World):
     """2026-07-28 § Scope Challenge Handling."""
     here.challenge = 'Bearer scope="a"'
@@ -303,6 +311,7 @@ async def test_more_is_asked_for_together_with_what_was_asked_for_before(here: W
     assert here.person.scopes()[-1] == {"a", "b", "c"}
 
 
+@requirement("CF-08")
 async def test_what_was_asked_for_and_not_given_is_not_asked_for_again(here: World):
     engine = await logged_in(here)
     here.wants = lambda request: forbids("b")
@@ -311,6 +320,7 @@ async def test_what_was_asked_for_and_not_given_is_not_asked_for_again(here: Wor
     assert len(here.person.visits) == 2
 
 
+@requirement("CF-08")
 async def test_ever_new_scopes_are_asked_for_a_few_times(here: World):
     engine = await logged_in(here)
     number = iter(range(1000))
@@ -327,6 +337,7 @@ async def test_ever_new_scopes_are_asked_for_a_few_times(here: World):
     assert (await soon(engine.send(here.post()))).status == 200
 
 
+@requirement("CF-06")
 async def test_a_server_that_takes_no_token_for_long_asks_nobody_for_ever(here: World):
     here.issuer.tokens = {"refresh_token": None}
     engine = await logged_in(here)
@@ -342,6 +353,7 @@ async def test_a_server_that_takes_no_token_for_long_asks_nobody_for_ever(here: 
     assert len(here.person.visits) == LOGINS
 
 
+@requirement("SEC-12")
 async def test_a_scope_that_a_person_refused_is_not_asked_for_again(here: World):
     """SEC-12: what was denied is remembered, in whatever company it is asked for."""
     engine = await logged_in(here)
@@ -399,6 +411,7 @@ def proofs(here: World) -> list[dpop.Proof]:
     ]
 
 
+@requirement("XD-01")
 async def test_bound_tokens_stay_bound_to_their_key(here: World):
     """RFC 9449 §§ 5, 7; the clock that was handed over is the one that proofs tell."""
     here.issuer.metadata = {"dpop_signing_alg_values_supported": ["ES256"]}

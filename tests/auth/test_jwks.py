@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.auth.tokens import ISSUER, Issuer, Web
 from tests.peers import soon
+from tests.spec.marking import requirement
 
 from interlock.auth import jwks as room
 from interlock.auth.jwks import Keys, Outbound
@@ -68,6 +69,7 @@ async def test_whoever_asks_at_once_waits_for_one_fetch_and_may_leave(web: Web):
     assert len(web.asked) == 1
 
 
+@requirement("RS9-10")
 async def test_a_stream_of_unknown_keys_causes_no_stream_of_fetches(web: Web):
     issuer, clock = Issuer(web), Clock()
     keys = Keys(ISSUER, issuer.jwks_url, fetcher=web, clock=clock)

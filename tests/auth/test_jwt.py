@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from tests.spec.marking import requirement
 
 from interlock.auth.jwt import (
     ASYMMETRIC,
@@ -171,6 +172,7 @@ def test_keys_that_make_no_sense_verify_nothing(algorithm: str, strange: dict[st
     assert all(same[name] == own[name] for name in own if name not in ("alg", "use", "kid"))
 
 
+@requirement("RS9-10")
 @pytest.mark.parametrize(
     "header",
     [
@@ -275,6 +277,7 @@ def test_a_token_is_what_it_is_presented_as(typ: object, types: tuple[str, ...],
             verify(token, [KEY.public], types=types)
 
 
+@requirement("RS9-10")
 @pytest.mark.parametrize(
     ("claims", "complaint"),
     [

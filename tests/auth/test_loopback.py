@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.peers import soon
+from tests.spec.marking import requirement
 
 from interlock.auth.loopback import CONNECTIONS, Loopback
 from interlock.auth.steps import Visited
@@ -129,6 +130,7 @@ async def test_a_page_can_neither_run_embed_nor_tell_anything():
         assert "aiohttp" not in str(reply.headers)
 
 
+@requirement("CF-03")
 @pytest.mark.parametrize(
     "query",
     [
@@ -160,6 +162,7 @@ async def test_a_repeated_parameter_keeps_its_values():
         assert (await soon(loopback.wait(5))).parameters["code"] == ("1", "2")
 
 
+@requirement("CF-03")
 async def test_the_first_redirect_counts():
     async with Loopback() as loopback:
         await get(loopback, "code=1&state=s")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.spec.marking import requirement
 
 from interlock.auth.metadata import (
     Registered,
@@ -28,6 +29,7 @@ from interlock.errors import AuthorizationFailed, ConfigError
 PLACE = "https://a.example/.well-known/oauth-authorization-server"
 
 
+@requirement("RS9-11")
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
@@ -44,6 +46,7 @@ def test_a_resource_has_one_identifier(url: str, expected: str):
     assert canonical(url) == expected
 
 
+@requirement("RS9-11")
 @pytest.mark.parametrize(
     "url",
     [
@@ -102,6 +105,7 @@ def test_a_resource_is_described_beneath_its_host_with_its_path_and_without():
     assert resource_places("https://a.example/") == [root]
 
 
+@requirement("CD-04")
 def test_an_authorization_server_is_described_in_two_or_three_places():
     """2026-07-28 § Authorization Server Metadata Discovery."""
     known = "https://a.example/.well-known"
@@ -120,6 +124,7 @@ def test_an_authorization_server_is_described_in_two_or_three_places():
 URL = "https://a.example/public/mcp"
 
 
+@requirement("CD-02")
 @pytest.mark.parametrize(
     ("resource", "expected"),
     [
@@ -166,6 +171,7 @@ def test_null_is_as_good_as_nothing():
     assert found.token_endpoint is None
 
 
+@requirement("CD-05")
 @pytest.mark.parametrize(
     "issuer",
     [
@@ -235,6 +241,7 @@ def test_a_registration_that_makes_no_sense_is_refused(expires: Any):
         read_registered(data, PLACE)
 
 
+@requirement("CR-05")
 @pytest.mark.parametrize(
     ("offered", "secret", "key", "told", "expected"),
     [

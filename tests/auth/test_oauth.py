@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rich.console import Console
 from tests.auth.desk import Desk, Reply, refusal
 from tests.auth.world import Answered, Asked, Issuer, World, asked, world
 from tests.peers import soon
+from tests.spec.marking import requirement
 
 from interlock.auth import dpop
 from interlock.auth.credentials import Credentials
@@ -54,6 +55,7 @@ async def sent(here: World, way: Authorizing, times: int = 1) -> int:
 # People.
 
 
+@requirement("CF-02", "CF-07")
 async def test_a_first_login_goes_from_a_refusal_to_a_token(here: World):
     here.challenge = f'Bearer resource_metadata="{here.issuer.url}/described", scope="a"'
     here.issuer.instead["/described"] = lambda it: Answered(here.issuer.resources["/mcp"])
@@ -114,6 +116,7 @@ async def test_a_client_that_was_registered_by_hand_is_used_as_it_is(here: World
     assert here.issuer.at("/token")[1].basic == f"by-hand:{SECRET}"
 
 
+@requirement("CR-04")
 async def test_a_client_that_was_registered_elsewhere_is_shown_to_nobody(here: World):
     way = here.oauth(client_id="by-hand", client_secret=SECRET, issuer="https://as.example")
     with pytest.raises(AuthorizationFailed, match="registered at https://as") as refused:
@@ -123,6 +126,7 @@ async def test_a_client_that_was_registered_elsewhere_is_shown_to_nobody(here: W
     assert SECRET not in str(refused.value)
 
 
+@requirement("CR-02")
 async def test_a_client_with_a_document_registers_nowhere(here: World):
     here.issuer.metadata = {"client_id_metadata_document_supported": True}
     document = "https://client.example/id.json"
@@ -131,6 +135,7 @@ async def test_a_client_with_a_document_registers_nowhere(here: World):
     assert asked(here.person.visits[0])["client_id"] == document
 
 
+@requirement("CD-03", "CD-07", "CR-04")
 async def test_a_server_may_move_to_another_authorization_server(here: World):
     """2026-07-28 § Client Registration: what one issuer gave is never shown to another."""
     way = here.oauth()
@@ -152,6 +157,7 @@ async def test_a_server_may_move_to_another_authorization_server(here: World):
         assert {it.issuer for it in await here.credentials.list()} == {here.issuer.url, other.url}
 
 
+@requirement("CD-03")
 async def test_the_authorization_server_that_was_logged_in_to_stays_the_one(here: World):
     way = here.oauth()
     await sent(here, way)
@@ -186,6 +192,7 @@ async def test_a_login_that_allows_less_does_not_serve_another_server(here: Worl
     assert len(here.person.visits) == 2
 
 
+@requirement("CF-12")
 async def test_a_server_beside_it_gets_no_token_of_another_resource(here: World):
     here.issuer.describes("/other")
     way = here.oauth()
@@ -196,6 +203,7 @@ async def test_a_server_beside_it_gets_no_token_of_another_resource(here: World)
     assert [asked(visit)["resource"] for visit in here.person.visits] == [here.url, url]
 
 
+@requirement("XD-01")
 async def test_a_token_is_bound_where_both_sides_can(here: World):
     here.issuer.metadata = {"dpop_signing_alg_values_supported": ["RS256", "EdDSA"]}
     here.issuer.resources["/mcp"]["dpop_signing_alg_values_supported"] = ["EdDSA"]
@@ -347,6 +355,34 @@ async def test_a_host_that_an_operator_allows_needs_no_tls(url: str):
     OAuth(Credentials.in_memory(), allowed=["lan.EXAMPLE", "10.0.0.5"]).around(Desk(), url)
 
 
+async def test_a_place_that_describes_an_issuer_is_none_for_tokens_without_tls():
+    way = OAuth(Credentials.in_memory(), metadata_url="https://mcp.example/issuer")
+    with pytest.raises(ConfigError, match="has no TLS"):
+        way.around(Desk(), "http://mcp.example/mcp")
+
+
+async def test_a_client_registered_by_hand_is_not_shown_to_an_issuer_that_its_server_names_later(
+    here: World,
+):
+    """2026-07-28 § Client Registration: what one issuer gave is never shown to another."""
+    way = here.oauth(client_id="by-hand", client_secret=SECRET)
+    await sent(here, way)
+    async with Issuer().serving() as other:
+        here.issuer.resources["/mcp"]["authorization_servers"] = [other.url]
+        here.issuer.valid.clear()
+        here.issuer.refreshable.clear()
+        with pytest.raises(AuthorizationFailed, match="not shown to another") as refused:
+            await sent(here, here.oauth(client_id="by-hand", client_secret=SECRET))
+        assert SECRET not in str(refused.value)
+        assert len(here.person.visits) == 1
+        assert other.at("/token") == []
+        here.issuer.resources["/mcp"]["authorization_servers"] = [other.url]
+        fresh = here.oauth(client_id="by-hand", client_secret=SECRET, issuer=other.url)
+        other.given = 100
+        here.desk.answering = lambda it: Reply() if "authorization" in it.headers else Reply(401)
+        assert await sent(here, fresh) == 200
+
+
 # Programs.
 
 
@@ -355,6 +391,7 @@ def pem() -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
+@requirement("XC-02")
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 async def test_a_program_with_a_secret(here: World, method: str):
     """Extension oauth-client-credentials."""
@@ -381,6 +418,7 @@ async def test_a_program_with_a_secret(here: World, method: str):
     assert len(here.issuer.at("/token")) == 1
 
 
+@requirement("XC-02")
 async def test_a_program_with_a_key(here: World):
     private = pem()
     here.issuer.metadata = {"token_endpoint_auth_methods_supported": ["private_key_jwt"]}
@@ -392,6 +430,7 @@ async def test_a_program_with_a_key(here: World):
     assert (claims["iss"], claims["aud"]) == ("program", here.issuer.url)
 
 
+@requirement("XC-02")
 async def test_a_programs_token_is_got_anew_when_it_is_over(here: World):
     way = ClientCredentials("program", SECRET, clock=here.clock)
     await sent(here, way)
@@ -431,6 +470,28 @@ async def test_a_programs_secret_goes_to_its_issuer_only(here: World):
 
 
 @pytest.mark.parametrize(
+    "way",
+    [
+        lambda: ClientCredentials("program", SECRET),
+        lambda: WorkloadIdentity("token-of-the-platform"),
+    ],
+    ids=["a secret", "a platform's word"],
+)
+async def test_what_proves_a_program_goes_to_the_first_issuer_that_took_it_alone(
+    here: World, way: Callable[[], Authorizing]
+):
+    """A server that falls to somebody else names an issuer of theirs, and asks nobody."""
+    made = way()
+    assert await sent(here, made) == 200
+    async with Issuer().serving() as other:
+        here.issuer.resources["/mcp"]["authorization_servers"] = [other.url]
+        here.issuer.valid.clear()
+        with pytest.raises(AuthorizationFailed, match="not shown to another"):
+            await sent(here, made)
+        assert other.at("/token") == []
+
+
+@pytest.mark.parametrize(
     "more",
     [
         {},
@@ -457,6 +518,7 @@ def enterprise(here: World, **more: Any) -> EnterpriseManaged:
     return EnterpriseManaged("at-as", SECRET, **said)
 
 
+@requirement("XE-01", "XE-02")
 async def test_an_employee_is_vouched_for(here: World):
     """Extension enterprise-managed-authorization."""
     here.issuer.metadata = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
@@ -475,6 +537,7 @@ async def test_an_employee_is_vouched_for(here: World):
     assert here.person.visits == []
 
 
+@requirement("XE-01")
 @pytest.mark.parametrize(
     "more",
     [
@@ -492,6 +555,7 @@ async def test_what_is_no_assertion_is_shown_to_nobody(here: World, more: dict[s
     assert here.issuer.at("/token") == []
 
 
+@requirement("XE-04")
 async def test_a_provider_that_refuses_is_quoted_without_what_it_was_shown(here: World):
     here.issuer.instead["/idp"] = lambda it: Answered(
         {"error": "invalid_grant", "error_description": f"bad {it.form['subject_token']}"}, 400
@@ -500,6 +564,7 @@ async def test_a_provider_that_refuses_is_quoted_without_what_it_was_shown(here:
         await sent(here, enterprise(here))
 
 
+@requirement("XW-01", "XW-02")
 async def test_a_workloads_token_is_read_anew_each_time(here: World, tmp_path: Path):
     """Extension auth/wif: platforms replace it."""
     file = tmp_path / "token"
@@ -538,6 +603,7 @@ async def test_a_file_without_a_token_says_so(here: World, tmp_path: Path, conte
     assert here.issuer.at("/token") == []
 
 
+@requirement("XW-02")
 @pytest.mark.parametrize("word", ["invalid_grant", "invalid_scope", "unauthorized_client"])
 async def test_a_workload_that_is_refused_tries_nothing_else(here: World, word: str):
     here.issuer.instead["/token"] = lambda it: Answered({"error": word}, 400)
@@ -553,6 +619,7 @@ async def test_a_workload_is_known_to_its_issuer_only(here: World):
     assert here.issuer.at("/token") == []
 
 
+@requirement("XC-01")
 def test_each_way_says_what_the_protocol_calls_it():
     assert OAuth.extensions == ()
     assert ClientCredentials.extensions == ("io.modelcontextprotocol/oauth-client-credentials",)
@@ -573,6 +640,7 @@ async def test_one_way_serves_many_servers_each_with_its_own_pass(here: World):
     await soon(way.close())
 
 
+@requirement("XE-04", "SEC-15")
 async def test_nothing_secret_is_shown_by_accident(here: World):
     private = pem()
     here.issuer.metadata = {"dpop_signing_alg_values_supported": ["ES256"]}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.spec.marking import requirement
 
 from interlock.auth.opening import LIMIT, browsers, host_of, open_page, openable
 
@@ -153,6 +154,7 @@ def test_a_page_of_a_server_is_opened(url: str):
     assert openable(url) is None
 
 
+@requirement("CF-11", "SEC-10")
 @pytest.mark.parametrize("url", BAD)
 def test_what_is_no_page_of_a_server_is_not_opened(url: str, tmp_path: Path):
     assert openable(url)
@@ -214,6 +216,7 @@ def recorder(folder: Path, end: int = 0) -> tuple[list[str], Path]:
     return script(folder / f"browser-{end}", f"printf '%s\\n' \"$@\" >> '{seen}'; exit {end}"), seen
 
 
+@requirement("CF-11", "SEC-10")
 @pytest.mark.parametrize("url", [url for url in GOOD if len(url) < 1000])
 def test_the_url_is_one_argument_whatever_is_in_it(url: str, tmp_path: Path):
     command, seen = recorder(tmp_path)
@@ -276,6 +279,7 @@ def test_the_persons_own_browser_is_used(tmp_path: Path, monkeypatch: pytest.Mon
     assert seen.read_text() == "--new\nhttps://a.example/\n"
 
 
+@requirement("CF-11", "SEC-10")
 @pytest.mark.parametrize(
     ("said", "command"),
     [

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.auth.talk import ISSUER, REDIRECT, Played, described, said
+from tests.spec.marking import requirement
 
 from interlock.auth.jwt import SigningKey
 from interlock.auth.metadata import AuthorizationServer, Registered, read_server
@@ -33,6 +34,7 @@ def standing(
     return played.of(stand(server, identity, redirect_uri, before=before, now=NOW)), played
 
 
+@requirement("CR-01")
 def test_a_client_that_is_known_registers_nowhere():
     """2026-07-28 § Client Registration: pre-registered first."""
     identity = Identity(known=Registered("by-hand", "secret"), document=DOCUMENT)
@@ -45,6 +47,7 @@ def test_a_client_that_is_known_registers_nowhere():
     assert played.steps == []
 
 
+@requirement("CR-04")
 def test_a_client_that_is_known_elsewhere_is_used_only_there():
     identity = Identity(known=Registered("by-hand", "secret"), issuer="https://other.example")
     with pytest.raises(
@@ -54,12 +57,14 @@ def test_a_client_that_is_known_elsewhere_is_used_only_there():
     assert "secret" not in str(no.value)
 
 
+@requirement("CR-04")
 @pytest.mark.parametrize("issuer", [f"{ISSUER}/", "https://AS.example", "https://as.example:443"])
 def test_the_issuer_of_a_known_client_is_compared_letter_by_letter(issuer: str):
     with pytest.raises(AuthorizationFailed):
         known(authority(), Identity(known=Registered("by-hand"), issuer=issuer))
 
 
+@requirement("CR-01", "CR-02")
 def test_a_document_comes_before_a_registration():
     server = authority(client_id_metadata_document_supported=True)
     found, played = standing(server, Identity(document=DOCUMENT), before=Registered("old"))
@@ -67,12 +72,14 @@ def test_a_document_comes_before_a_registration():
     assert played.steps == []
 
 
+@requirement("CR-02")
 def test_a_document_is_proved_with_its_key():
     server = authority(client_id_metadata_document_supported=True)
     found, _ = standing(server, Identity(document=DOCUMENT, key=SigningKey.generate()))
     assert found.method == "private_key_jwt"
 
 
+@requirement("CR-01")
 def test_a_document_that_nobody_reads_is_no_help():
     found, played = standing(
         authority(client_id_metadata_document_supported=False),
@@ -83,6 +90,7 @@ def test_a_document_that_nobody_reads_is_no_help():
     assert played.urls == [f"{ISSUER}/register"]
 
 
+@requirement("CR-02")
 @pytest.mark.parametrize(
     "document",
     [
@@ -102,6 +110,7 @@ def test_a_document_has_an_https_url_with_a_path(document: str):
         Identity(document=document)
 
 
+@requirement("CR-03", "CF-06")
 def test_a_registration_says_what_we_are():
     """RFC 7591 § 2; 2026-07-28 § Dynamic Client Registration: MUST say its application type."""
     server = authority(token_endpoint_auth_methods_supported=["none"])
@@ -125,6 +134,7 @@ def test_a_registration_says_what_we_are():
     )
 
 
+@requirement("CR-03")
 @pytest.mark.parametrize(
     ("redirect_uri", "kind"),
     [
@@ -146,6 +156,7 @@ def test_what_kind_of_application_we_are_depends_on_where_a_browser_comes_back(
     assert json.loads(step.body or b"")["application_type"] == kind
 
 
+@requirement("CR-03", "CR-05")
 @pytest.mark.parametrize(
     ("offered", "asked"),
     [
@@ -201,6 +212,7 @@ def test_a_registration_lasts_until_its_secret_or_its_redirect_is_another(
     assert found.fresh is again
 
 
+@requirement("CR-01")
 def test_who_registers_nobody_says_what_to_do():
     metadata = {name: value for name, value in described().items() if "registration" not in name}
     server = read_server(json.dumps(metadata).encode(), ISSUER, ISSUER)
@@ -209,6 +221,7 @@ def test_who_registers_nobody_says_what_to_do():
     assert REDIRECT in str(no.value)
 
 
+@requirement("CR-03")
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from tests.auth.talk import ISSUER, Played, said, tokens
+from tests.spec.marking import requirement
 
 from interlock.auth import dpop
 from interlock.auth.jwt import SigningKey, verify
@@ -45,6 +46,7 @@ def headers(step: Step) -> dict[str, str]:
     return dict(step.headers)
 
 
+@requirement("CR-05")
 def test_a_client_without_a_secret_says_its_name():
     played = Played(tokens())
     found = played.of(counter().request({**FORM, "scope": None}))
@@ -53,6 +55,7 @@ def test_a_client_without_a_secret_says_its_name():
     assert found == Tokens("access-1", "Bearer", NOW + 3600)
 
 
+@requirement("CR-05")
 def test_a_secret_in_the_header_is_encoded_as_forms_are():
     """RFC 6749 § 2.3.1."""
     played = Played(tokens())
@@ -63,6 +66,7 @@ def test_a_secret_in_the_header_is_encoded_as_forms_are():
     assert "client_secret" not in form(played.steps[0])
 
 
+@requirement("CR-05")
 def test_a_secret_in_the_body_is_in_no_header():
     played = Played(tokens())
     played.of(counter(Registered("a", "secret"), "client_secret_post").request(FORM))
@@ -70,6 +74,7 @@ def test_a_secret_in_the_body_is_in_no_header():
     assert "authorization" not in headers(played.steps[0])
 
 
+@requirement("CR-05", "XC-02")
 def test_a_key_signs_who_we_are_for_this_issuer_and_this_moment():
     """RFC 7523 § 3."""
     key = SigningKey.generate()
@@ -92,6 +97,7 @@ def test_who_has_no_key_cannot_sign():
         Played().of(counter(Registered("a"), "private_key_jwt").request(FORM))
 
 
+@requirement("XD-01")
 def test_tokens_are_bound_by_a_proof():
     proof = SigningKey.generate()
     played = Played(tokens(token_type="dpop"))
@@ -105,6 +111,7 @@ def wants_nonce(nonce: str = "n-1", status: int = 400) -> Answer:
     return said({"error": "use_dpop_nonce"}, status, dpop_nonce=nonce)
 
 
+@requirement("XD-02")
 @pytest.mark.parametrize("status", [400, 401])
 def test_a_nonce_that_is_wanted_is_given_in_another_proof(status: int):
     """RFC 9449 § 8."""
@@ -119,6 +126,7 @@ def test_a_nonce_that_is_wanted_is_given_in_another_proof(status: int):
     assert nonces == {ISSUER: "n-1"}
 
 
+@requirement("XD-02")
 def test_the_newest_nonce_is_used_the_next_time():
     proof, nonces = SigningKey.generate(), dict[str, str]()
     bound = said({"access_token": "a", "token_type": "DPoP"}, dpop_nonce="n-2")
@@ -128,6 +136,7 @@ def test_the_newest_nonce_is_used_the_next_time():
     assert dpop.check(headers(two.steps[0])["dpop"], "POST", TOKEN, now=NOW).nonce == "n-2"
 
 
+@requirement("XD-02")
 def test_a_server_that_always_wants_another_nonce_is_asked_twice():
     played = Played(wants_nonce("n-1"), wants_nonce("n-2"))
     with pytest.raises(AuthorizationFailed, match="use_dpop_nonce"):
@@ -287,6 +296,7 @@ def test_a_word_that_is_none_is_not_passed_on(word: Any):
     assert refused.value.error is None
 
 
+@requirement("SEC-15")
 def test_nothing_secret_is_shown_though_the_peer_says_it():
     key, proof = SigningKey.generate(), SigningKey.generate()
     client = Registered("client", "se cret+of/the=client")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.spec.marking import requirement
 
 from interlock.auth.settings import AuthSettings
 from interlock.errors import ConfigError
@@ -35,6 +36,7 @@ def test_there_may_be_several_issuers():
     assert settings.issuers == tuple(several)
 
 
+@requirement("RS9-07", "RS9-11")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

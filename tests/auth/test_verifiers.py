@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import pytest
 from tests.auth.tokens import ISSUER, NOW, RESOURCE, Issuer, Web
 from tests.peers import soon
+from tests.spec.marking import requirement
 
 from interlock.auth import jwks
 from interlock.auth.verifiers import (
@@ -59,6 +60,7 @@ async def test_a_good_token_says_who_and_what(verifier: JwtVerifier, issuer: Iss
     assert token not in repr(found)
 
 
+@requirement("RS9-08", "RS9-10", "RS9-11")
 @pytest.mark.parametrize(
     "claims",
     [
@@ -80,6 +82,7 @@ async def test_tokens_are_written_in_several_ways(
     assert (set(found.scopes), found.client_id) == ({"files:read"}, "editor")
 
 
+@requirement("RS9-08", "RS9-10")
 @pytest.mark.parametrize(
     "claims",
     [
@@ -106,6 +109,7 @@ async def test_a_token_of_another_or_for_another_or_of_another_time_is_not_good(
     assert await verifier.verify_token(issuer.token(**claims)) is None
 
 
+@requirement("RS9-10")
 @pytest.mark.parametrize(
     ("typ", "good"),
     [
@@ -126,6 +130,7 @@ async def test_what_is_signed_for_something_else_is_no_access_token(
     assert (found is not None) is good
 
 
+@requirement("RS9-10")
 async def test_what_another_key_signed_is_not_good(verifier: JwtVerifier, web: Web, issuer: Issuer):
     assert await verifier.verify_token(issuer.token()) is not None
     stranger = Issuer(Web())
@@ -148,6 +153,7 @@ async def test_an_unsigned_token_is_none(verifier: JwtVerifier, issuer: Issuer):
     assert await verifier.verify_token(token) is None
 
 
+@requirement("RS9-10")
 async def test_a_new_key_is_fetched_once_for_the_tokens_it_signs(
     verifier: JwtVerifier, web: Web, issuer: Issuer, clock: Clock
 ):
@@ -181,6 +187,7 @@ async def test_each_of_several_issuers_signs_for_itself_only(web: Web, clock: Cl
     await verifier.close()
 
 
+@requirement("RS9-10")
 async def test_only_algorithms_that_are_named_are_taken(web: Web, issuer: Issuer, clock: Clock):
     verifier = JwtVerifier(
         ISSUER, RESOURCE, issuer.jwks_url, algorithms=["RS256"], fetcher=web, clock=clock
@@ -209,6 +216,7 @@ async def test_a_bound_token_says_to_which_key(verifier: JwtVerifier, issuer: Is
     assert found.jkt == "thumb"
 
 
+@requirement("RS9-08", "RS9-11")
 def test_audiences_are_compared_as_urls_where_they_are_some():
     assert meant_for("my-api", ["my-api"])
     assert not meant_for("my-api/", ["my-api"])
@@ -237,6 +245,7 @@ def active(**more: Any) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not ...}
 
 
+@requirement("RS9-10")
 async def test_the_endpoint_is_asked_as_one_of_its_clients_and_once_in_a_while(
     web: Web, clock: Clock
 ):
@@ -260,6 +269,7 @@ async def test_the_endpoint_is_asked_as_one_of_its_clients_and_once_in_a_while(
     assert len(web.asked) == 2
 
 
+@requirement("RS9-08", "RS9-10")
 @pytest.mark.parametrize(
     "said",
     [

@@ -10,6 +10,7 @@ import pytest
 from tests.auth.guarded import Guarded, Hourglass, guarded
 from tests.auth.world import Answered
 from tests.peers import soon
+from tests.spec.marking import requirement
 
 from interlock import Client, Server
 from interlock.auth.credentials import Credentials
@@ -35,6 +36,7 @@ async def here() -> AsyncGenerator[Guarded]:
         yield made
 
 
+@requirement("CF-07")
 @pytest.mark.parametrize("revision", ["modern", "legacy"])
 async def test_a_client_logs_in_and_shows_its_token_with_everything(here: Guarded, revision: str):
     """2026-07-28 § Token Requirements: also the standing stream and the farewell of a session."""
@@ -253,6 +255,7 @@ async def test_an_event_stream_of_2024_is_logged_in_to():
         assert {shown for _, shown in here.heard[1:]} == {"Bearer access-1"}
 
 
+@requirement("XC-01")
 async def test_a_program_says_which_extension_it_uses(here: Guarded):
     """Extension oauth-client-credentials: in the client's capabilities."""
     here.issuer.metadata = {"token_endpoint_auth_methods_supported": ["client_secret_basic"]}
@@ -264,6 +267,7 @@ async def test_a_program_says_which_extension_it_uses(here: Guarded):
     assert way in (extensions or {})
 
 
+@requirement("AU-01")
 @pytest.mark.parametrize(
     ("target", "words"),
     [
@@ -275,7 +279,15 @@ async def test_a_program_says_which_extension_it_uses(here: Guarded):
         (Url("https://a.example", {"Authorization": "Bearer hunter2"}), "has an Authorization"),
         (Url("https://a.example", {"AUTHORIZATION": "Bearer hunter2"}), "has an Authorization"),
     ],
-    ids=["a list", "a command", "a socket", "a socket's URL", "a server", "a header", "in capitals"],
+    ids=[
+        "a list",
+        "a command",
+        "a socket",
+        "a socket's URL",
+        "a server",
+        "a header",
+        "in capitals",
+    ],
 )
 def test_who_we_are_is_shown_at_urls_and_in_one_way(target: Any, words: str):
     with pytest.raises(ConfigError, match=words) as refused:
@@ -283,6 +295,7 @@ def test_who_we_are_is_shown_at_urls_and_in_one_way(target: Any, words: str):
     assert "hunter2" not in str(refused.value)
 
 
+@requirement("CF-10", "CF-12")
 @pytest.mark.parametrize(
     ("url", "words"),
     [

@@ -24,6 +24,7 @@ from tests.gateway.people import (
     served,
 )
 from tests.peers import modern
+from tests.spec.marking import requirement
 from tests.transport.http.host import Host
 
 from interlock import Client, RpcError
@@ -77,6 +78,7 @@ async def house(
         yield made
 
 
+@requirement("RS9-12")
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("inner", ERAS)
 async def test_each_person_is_themselves_to_a_server_that_asks(
@@ -102,6 +104,7 @@ async def test_each_person_is_themselves_to_a_server_that_asks(
             assert reads == ["what ada did", "what bob did"]
 
 
+@requirement("SEC-04", "RS9-12")
 async def test_the_token_that_a_caller_shows_goes_no_further(tmp_path: Path) -> None:
     """2026-07-28 § Authorization, Access Token Privilege Restriction: no passthrough."""
     async with house(tmp_path) as it, served(it.app) as door:
@@ -123,6 +126,7 @@ async def test_whoever_runs_the_gateway_has_their_own_login_at_every_door(tmp_pa
         assert answer["result"]["content"][0]["text"] == "bob"
 
 
+@requirement("SEC-01", "RS9-12")
 async def test_who_did_not_log_in_is_told_how_and_gets_nobody_elses(tmp_path: Path) -> None:
     async with house(tmp_path, logins=("", "ada")) as it:
         command = f"interlock login diary --for '{key('bob')}'"
@@ -164,6 +168,7 @@ async def test_a_shared_server_is_one_for_all(tmp_path: Path) -> None:
         await app.stop()
 
 
+@requirement("SEC-06")
 async def test_a_task_is_only_its_callers(tmp_path: Path) -> None:
     can: dict[str, Any] = {"extensions": {EXTENSION: {}}}
     async with house(tmp_path) as it:
@@ -178,6 +183,7 @@ async def test_a_task_is_only_its_callers(tmp_path: Path) -> None:
         assert found["result"]["content"][0]["text"] == "later ada"
 
 
+@requirement("SEC-06")
 @pytest.mark.parametrize("inner", ERAS)
 async def test_a_call_that_waits_for_an_answer_goes_on_for_its_caller_alone(
     tmp_path: Path, inner: str
@@ -359,6 +365,7 @@ async def test_a_server_of_2024_may_want_a_login_too(tmp_path: Path, path: str) 
             await gateway.stop()
 
 
+@requirement("SEC-15")
 async def test_nothing_a_person_is_shown_holds_a_token(tmp_path: Path) -> None:
     async with house(tmp_path, logins=("", "ada")) as it:
         token = "outbound-token"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from tests.peers import Json, ask, hello, modern, say, soon
+from tests.spec.marking import requirement
 from tests.transport.http.host import Asked, Host
 
 from interlock import Client, Context, Server
@@ -17,7 +18,9 @@ from interlock.errors import ConfigError, RegistrationError
 from interlock.protocol.gate import AccessToken
 from interlock.server import shelf as room
 from interlock.transport.http.asgi import App
+from interlock.wire.content import ResourceContents
 from interlock.wire.meta import CacheHints
+from interlock.wire.resources import ReadResourceResult
 
 RESOURCE = "https://api.example.com/mcp"
 AUTH = AuthSettings(
@@ -117,6 +120,7 @@ def call(name: str, **arguments: Any) -> bytes:
     return modern("tools/call", 1, {"name": name, "arguments": arguments})
 
 
+@requirement("RS9-06", "SEC-12")
 @pytest.mark.parametrize(
     ("token", "tools"),
     [
@@ -144,6 +148,7 @@ async def test_resources_and_prompts_are_listed_alike(host: Host):
         assert len(answer["result"]["resourceTemplates"]) == count
 
 
+@requirement("RS9-05", "SEC-12")
 @pytest.mark.parametrize(
     ("data", "scope"),
     [
@@ -226,6 +231,28 @@ async def test_a_list_that_depends_on_who_asks_is_nobody_elses():
     await app.stop()
 
 
+@pytest.mark.parametrize("given", [None, "public"])
+async def test_what_was_read_with_a_scope_is_nobody_elses(given: Literal["public"] | None):
+    """2026-07-28 § Caching: what is public may be handed to callers who have no such scope."""
+    server = Server("s", auth=AUTH, token_verifier=VERIFIER, cache=CacheHints(60_000, "public"))
+
+    @server.resource("file://secret", scopes=["files:read"])
+    def secret() -> ReadResourceResult:
+        contents = [ResourceContents.of("file://secret", "s")]
+        return ReadResourceResult(contents=contents, cache_scope=given)
+
+    @server.resource("file://open")
+    def open_file() -> str:
+        return "o"
+
+    app = App(server)
+    for uri, scope in (("file://secret", "private"), ("file://open", "public")):
+        asked = modern("resources/read", {"uri": uri})
+        answer = await Host(app).modern(asked, **by("reads")).json()
+        assert (answer["result"]["ttlMs"], answer["result"]["cacheScope"]) == (60_000, scope)
+    await app.stop()
+
+
 async def test_pages_leave_out_what_is_not_seen_and_lose_nothing_else():
     server = Server("s", auth=AUTH, token_verifier=VERIFIER, page_size=2)
     for number in range(9):
@@ -283,6 +310,7 @@ async def test_what_is_added_while_it_runs_is_seen_by_those_it_is_for(host: Host
     assert (await document.json())["scopes_supported"] == ["files:read", "files:write", "new"]
 
 
+@requirement("RS9-07")
 @pytest.mark.parametrize("scope", ["two words", "", "offline_access", 7])
 def test_what_is_no_scope_is_refused_where_it_is_written(scope: Any):
     server = Server("s")

@@ -17,8 +17,8 @@ def requirement(
     """Mark a test with the rows of the table that it tests.
 
     A test that takes a `way` runs once for each revision that all of its rows hold for, or those
-    of *revisions*, and each transport of *over*. Its docstring says what is required and has the
-    link of each row.
+    of *revisions*, and each transport of *over*. In this folder its docstring says what is required
+    and has a link of each row; elsewhere its name says it.
     """
     strangers = [name for name in ids if name not in REQUIREMENTS]
     if strangers or not ids:

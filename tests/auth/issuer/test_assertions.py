@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.auth.issuer.box import FILES, NOTES, URL, Box, Shelf, body, claims, error
+from tests.spec.marking import requirement
 
 from interlock.auth.issuer.assertions import JAG
 from interlock.auth.issuer.settings import Trusted
@@ -45,6 +46,7 @@ def bringing(box: Box, assertion: str, **changes: str) -> dict[str, str]:
     }
 
 
+@requirement("XE-03")
 async def test_an_identity_providers_word_lets_a_client_act_for_its_user():
     here = box()
     said = body(await here.token(bringing(here, jag(here), scope="read write")))
@@ -56,6 +58,7 @@ async def test_an_identity_providers_word_lets_a_client_act_for_its_user():
     assert "refresh_token" not in said
 
 
+@requirement("XE-03")
 async def test_whom_it_means_is_for_the_operator_to_say():
     def known(token: Token) -> str | None:
         return {"u-17": "anna"}.get(token.text("sub") or "")
@@ -67,6 +70,7 @@ async def test_whom_it_means_is_for_the_operator_to_say():
     assert error(await here.token(stranger)) == "invalid_grant"
 
 
+@requirement("XE-03")
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -95,6 +99,7 @@ async def test_a_word_that_does_not_hold_gives_nothing(changes: dict[str, Any], 
     assert error(await here.token(bringing(here, jag(here, **changes)))) == told
 
 
+@requirement("XE-03")
 async def test_an_identity_providers_word_counts_once_and_for_its_resource():
     here = box()
     word = jag(here)
@@ -104,6 +109,7 @@ async def test_an_identity_providers_word_counts_once_and_for_its_resource():
     assert error(await here.token(bringing(here, word))) == "invalid_grant"
 
 
+@requirement("XE-03")
 async def test_an_identity_providers_word_is_of_no_use_without_the_clients_proof():
     here = box()
     form = {"grant_type": JWT_BEARER, "assertion": jag(here)}
@@ -118,6 +124,7 @@ def of_workload(here: Box, key: SigningKey = PLATFORM_KEY, **changes: Any) -> di
     return {"grant_type": JWT_BEARER, "assertion": assertion, "resource": FILES}
 
 
+@requirement("XW-01")
 async def test_a_workload_comes_with_its_platforms_word_alone_and_again_with_the_same():
     here = box()
     form = of_workload(here)

@@ -34,6 +34,7 @@ from tests.auth.issuer.box import (
     refreshing,
     sent_back,
 )
+from tests.spec.marking import requirement
 
 from interlock.auth.dpop import prove
 from interlock.auth.issuer.requests import FORM
@@ -52,6 +53,7 @@ def basic(name: str, secret: str) -> dict[str, str]:
 # The authorization endpoint, before it is known where the browser may go: it stays.
 
 
+@requirement("SEC-03", "AS-01")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -148,6 +150,7 @@ async def test_a_parameter_that_is_there_twice_is_told_to_the_app(name: str):
     assert sent_back(page.response)["error"] == "invalid_request"
 
 
+@requirement("AS-01")
 async def test_a_token_is_for_one_resource():
     page = await Box().browser.open(urlencode([*asked().items(), ("resource", NOTES)]))
     assert sent_back(page.response)["error"] == "invalid_target"
@@ -229,6 +232,7 @@ async def _post_at_authorize(box: Box) -> Response:
     return await box.post("/authorize", asked())
 
 
+@requirement("SEC-01")
 @pytest.mark.parametrize(
     "attack",
     [
@@ -259,6 +263,7 @@ async def test_a_page_that_is_answered_otherwise_lets_nobody_in(
 # The token endpoint.
 
 
+@requirement("AS-01")
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -303,6 +308,7 @@ async def test_a_code_presented_wrongly_gives_nothing(changes: dict[str, str], t
     assert response.header("cache-control") == "no-store"
 
 
+@requirement("AS-01")
 async def test_a_code_is_over_after_a_minute():
     box = Box()
     code = await box.code()
@@ -317,6 +323,7 @@ async def test_a_code_that_somebody_tried_is_of_no_use_to_anybody():
     assert error(await box.token(redeeming(code))) == "invalid_grant"
 
 
+@requirement("AS-01")
 async def test_a_code_that_comes_twice_takes_back_what_it_gave():
     box = Box()
     code = await box.code()
@@ -545,6 +552,7 @@ def _proofs(box: Box) -> dict[str, str]:
     }
 
 
+@requirement("XD-03")
 @pytest.mark.parametrize("which", _proofs(Box()))
 async def test_a_proof_that_does_not_hold_binds_nothing(which: str):
     box = Box()
@@ -580,6 +588,7 @@ async def test_a_proof_without_the_nonce_is_told_it_and_loses_nothing():
     assert error(await box.token(late, box.proof(APP_KEY, nonce="il1.x"))) == "use_dpop_nonce"
 
 
+@requirement("XD-03")
 async def test_a_public_clients_refresh_token_is_bound_to_its_key():
     box = Box()
     said = await box.tokens(proof=APP_KEY)
@@ -683,6 +692,7 @@ async def test_a_client_that_registers_wrongly_is_told(said: dict[str, Any], tol
 # Documents of clients.
 
 
+@requirement("AS-02", "CR-02")
 @pytest.mark.parametrize(
     ("place", "document"),
     [

@@ -16,12 +16,14 @@ from tests.auth.issuer.box import (
     redeeming,
     sent_back,
 )
+from tests.spec.marking import requirement
 
 from interlock.auth.issuer import authorizing
 from interlock.auth.issuer.clients import Client
 from interlock.auth.issuer.settings import Resource
 
 
+@requirement("AS-01")
 async def test_a_person_signs_in_and_the_app_gets_what_they_allowed():
     box = Box()
     page = await box.browser.open(asked())
@@ -54,6 +56,7 @@ async def test_a_browser_that_is_signed_in_is_asked_without_the_code():
     assert "code" in sent_back(await box.browser.answer(page))
 
 
+@requirement("SEC-02")
 async def test_a_session_ends_by_itself_and_is_good_in_its_browser_only():
     box = Box()
     await box.code()
@@ -77,6 +80,7 @@ async def test_a_person_who_is_not_the_one_signed_in_can_say_so():
     assert 'name="code"' in (await box.browser.open(asked())).html
 
 
+@requirement("AS-01")
 async def test_a_denial_is_told_to_the_app_with_its_state_and_the_issuer():
     box = Box()
     page = await box.browser.open(asked())
@@ -86,6 +90,7 @@ async def test_a_denial_is_told_to_the_app_with_its_state_and_the_issuer():
     assert "code" not in back
 
 
+@requirement("SEC-01", "SEC-12")
 async def test_scopes_are_narrowed_to_those_offered_and_shown_in_plain_words():
     box = Box()
     page = await box.browser.open(asked(scope="read admin offline_access"))
@@ -98,6 +103,7 @@ async def test_scopes_are_narrowed_to_those_offered_and_shown_in_plain_words():
     assert body(said)["scope"] == "offline_access read"
 
 
+@requirement("SEC-12")
 async def test_an_app_that_names_no_scope_gets_the_usual_ones():
     assert (await Box().tokens(scope=""))["scope"] == "read"
 
@@ -163,6 +169,7 @@ async def test_allowing_without_a_code_asks_for_it():
     assert b"sign-in code first" in response.body
 
 
+@requirement("SEC-03")
 async def test_a_page_is_good_for_one_answer_within_its_time():
     box = Box()
     page = await box.browser.open(asked())
@@ -173,6 +180,7 @@ async def test_a_page_is_good_for_one_answer_within_its_time():
     assert (await box.browser.answer(late, code=SIGN_IN)).status == 400
 
 
+@requirement("SEC-01")
 async def test_what_was_consented_to_is_what_was_kept_not_what_the_form_says():
     box = Box()
     page = await box.browser.open(asked(scope="read"))
@@ -203,6 +211,7 @@ async def test_pages_that_strangers_open_are_bounded(monkeypatch: pytest.MonkeyP
     assert [page.response.status for page in pages] == [200, 200, 200, 503]
 
 
+@requirement("SEC-02")
 async def test_another_browser_is_told_apart_by_a_cookie_that_scripts_cannot_read():
     box = Box()
     page = await box.browser.open(asked())
@@ -213,6 +222,7 @@ async def test_another_browser_is_told_apart_by_a_cookie_that_scripts_cannot_rea
         assert part in cookie
 
 
+@requirement("SEC-02")
 async def test_a_browser_keeps_a_cookie_of_ours_and_not_one_made_up():
     box = Box()
     await box.browser.open(asked())

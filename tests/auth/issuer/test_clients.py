@@ -13,6 +13,7 @@ from tests.auth.issuer.box import (
     redeeming,
     sent_back,
 )
+from tests.spec.marking import requirement
 
 from interlock.auth.issuer.clients import Client, shown
 from interlock.auth.jwt import SigningKey
@@ -32,6 +33,7 @@ SAID = {
 }
 
 
+@requirement("AS-02", "CR-02")
 async def test_a_document_makes_a_client_that_a_person_can_let_in():
     box = Box(fetcher=Shelf({DOCUMENT: SAID}))
     page = await box.browser.open(asked(client_id=DOCUMENT))
@@ -41,6 +43,7 @@ async def test_a_document_makes_a_client_that_a_person_can_let_in():
     assert "refresh_token" in body(await box.token(redeeming(code, client_id=DOCUMENT)))
 
 
+@requirement("AS-02", "CR-02")
 async def test_a_document_is_kept_for_its_time_and_one_that_is_not_there_for_a_minute():
     shelf = Shelf({DOCUMENT: SAID})
     box = Box(fetcher=shelf)
@@ -58,6 +61,7 @@ async def test_a_document_is_kept_for_its_time_and_one_that_is_not_there_for_a_m
     assert (await box.browser.open(asked(client_id=DOCUMENT))).response.status == 200
 
 
+@requirement("AS-02")
 async def test_a_document_that_has_moved_is_not_followed():
     shelf = Shelf({DOCUMENT: SAID})
     shelf.moved = "https://evil.example/app.json"
@@ -65,6 +69,7 @@ async def test_a_document_that_has_moved_is_not_followed():
     assert page.response.status == 400
 
 
+@requirement("AS-02")
 async def test_an_operator_says_on_which_hosts_documents_make_clients():
     shelf = Shelf({DOCUMENT: SAID})
     trusted = {"trusted.example"}

@@ -19,6 +19,7 @@ from tests.auth.issuer.box import (
     refreshing,
     sent_back,
 )
+from tests.spec.marking import requirement
 
 from interlock.auth.issuer.assertions import JAG
 from interlock.auth.issuer.clients import Client
@@ -166,6 +167,7 @@ def asserting(token: str, **changes: str) -> dict[str, str]:
     )
 
 
+@requirement("XE-01")
 async def test_a_sign_in_becomes_an_assertion_for_another_server():
     box = provider()
     said = await signed_on(box)
@@ -181,6 +183,7 @@ async def test_a_sign_in_becomes_an_assertion_for_another_server():
     assert word.claims["sub"] == "anna"
 
 
+@requirement("XE-02", "XE-03")
 async def test_the_other_server_takes_it():
     box = provider()
     said = await signed_on(box)

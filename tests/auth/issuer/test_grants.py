@@ -18,6 +18,7 @@ from tests.auth.issuer.box import (
     refreshing,
     sent_back,
 )
+from tests.spec.marking import requirement
 
 from interlock.auth.issuer.clients import Client
 from interlock.auth.issuer.settings import Lifetimes
@@ -30,6 +31,7 @@ async def refreshed(box: Box, token: str, **changes: str) -> str:
     return body(response)["refresh_token"]
 
 
+@requirement("AS-01", "CF-09")
 async def test_a_refresh_gives_a_new_token_of_each_kind_for_the_same():
     box = Box()
     first = await box.tokens()
@@ -54,6 +56,7 @@ async def test_a_client_that_dies_before_it_read_the_answer_refreshes_once_more(
     assert (await box.token(refreshing(second))).status == 200
 
 
+@requirement("AS-01")
 async def test_a_token_whose_successor_was_used_ends_them_all():
     box = Box()
     said = await box.tokens()

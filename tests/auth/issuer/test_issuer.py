@@ -15,6 +15,7 @@ from tests.auth.issuer.box import (
     body,
     error,
 )
+from tests.spec.marking import requirement
 
 from interlock.auth.issuer.issuer import BODY_LIMIT, Issuer
 from interlock.auth.issuer.settings import Resource
@@ -23,6 +24,7 @@ from interlock.errors import ConfigError, StoreError
 from interlock.store.memory import MemoryStore
 
 
+@requirement("AS-01")
 async def test_metadata_says_what_there_is():
     box = Box()
     said = body(await box.get("/.well-known/oauth-authorization-server"))
@@ -55,6 +57,7 @@ async def test_documents_can_be_off():
     assert shelf.asked == []
 
 
+@requirement("AS-02")
 async def test_left_to_itself_it_fetches_from_public_addresses_only():
     box = Box(fetcher=None)
     page = await box.browser.open(asked(client_id="https://127.0.0.1:1/app.json"))
@@ -62,6 +65,7 @@ async def test_left_to_itself_it_fetches_from_public_addresses_only():
     await box.issuer.stop()
 
 
+@requirement("AS-01")
 @pytest.mark.parametrize("url", [URL, URL + "/", f"{URL}/tenant/1", f"{URL}/tenant/1/"])
 async def test_every_place_where_metadata_may_be_looked_for_has_it_under_the_same_name(url: str):
     box = Box(url)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 from tests.auth.issuer.box import BACK, FILES, WEB_BACK, Box, asked, body
+from tests.spec.marking import requirement
 
 from interlock.auth.issuer.clients import Client
 from interlock.auth.issuer.settings import Resource
 
 
+@requirement("SEC-01")
 async def test_a_page_loads_nothing_runs_nothing_and_is_framed_by_nobody():
     page = await Box().browser.open(asked())
     policy = page.response.header("content-security-policy") or ""
@@ -31,6 +33,7 @@ async def test_a_page_of_trouble_has_nowhere_to_go():
     assert "<form" not in page.html
 
 
+@requirement("AS-02", "SEC-01")
 async def test_a_person_sees_who_asks_for_what_and_where_it_leads():
     page = await Box().browser.open(asked(client_id="web", redirect_uri=WEB_BACK))
     for seen in ("Web app", "app.example.com", FILES, "Read your files", "Change your files"):
@@ -38,6 +41,7 @@ async def test_a_person_sees_who_asks_for_what_and_where_it_leads():
     assert 'class="warn"' not in page.html
 
 
+@requirement("AS-02")
 async def test_an_unchecked_app_on_this_machine_comes_with_a_warning():
     box = Box()
     said = body(

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from tests.spec.marking import requirement
 
 from interlock.auth.issuer.redirects import fault, fits, host, source
 
 
+@requirement("AS-01", "SEC-03")
 @pytest.mark.parametrize(
     ("uri", "registered", "native", "fit"),
     [
@@ -49,6 +51,7 @@ def test_a_native_client_may_come_back_there(uri: str):
     assert fault(uri, native=True, schemes=("cursor",)) is None
 
 
+@requirement("AS-01", "SEC-03")
 @pytest.mark.parametrize(
     "uri",
     [
@@ -81,3 +84,11 @@ def test_where_a_browser_goes_is_named_for_its_policy_and_for_a_person():
     assert source("com.example.app:/cb") == "com.example.app:"
     assert host("http://localhost:3/cb") == "localhost:3"
     assert "com.example.app:" in host("com.example.app:/cb")
+
+
+@pytest.mark.parametrize(
+    "host_said", ["evil.example;sandbox", "evil.example,x", "a'b.example", "a$b.example", ":443"]
+)
+def test_a_host_that_would_say_something_to_a_browser_is_none(host_said: str):
+    """It stands in the page's Content-Security-Policy, where a semicolon begins a directive."""
+    assert fault(f"https://{host_said}/cb", native=False) is not None

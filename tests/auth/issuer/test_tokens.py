@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.auth.issuer.box import Box, body, redeeming, refreshing
+from tests.spec.marking import requirement
 
 from interlock.store.sqlite import SqliteStore
 from interlock.testing.clock import Clock
@@ -51,6 +52,7 @@ async def test_a_process_goes_on_where_another_ended(tmp_path: Path):
         await other.issuer.stop()
 
 
+@requirement("SEC-15")
 async def test_the_store_is_told_no_code_no_token_and_no_secret(tmp_path: Path):
     one, other = await two(tmp_path)
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.peers import Desk, Json, Latch, ask, hello, modern, said, say, soon
+from tests.spec.marking import requirement
 from tests.transport.http.host import BOTH, Asked, Host
 
 from interlock import Server
@@ -131,6 +132,7 @@ class Door:
 # Coming in.
 
 
+@requirement("RS9-09", "HL-14")
 async def test_who_comes_with_a_token_is_known_to_the_handler_in_both_eras():
     async with serving() as host:
         assert await text(host.modern(call("who"), **AGAIN)) == "ada ['read', 'write']"
@@ -142,6 +144,7 @@ async def test_who_comes_with_a_token_is_known_to_the_handler_in_both_eras():
         assert await text(asked) == "ada ['read']"
 
 
+@requirement("RS9-02", "RS9-04", "RS9-09", "HL-14")
 @pytest.mark.parametrize("path", ["/mcp", "/sse"])
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE", "PUT", "HEAD"])
 async def test_who_has_no_token_comes_in_nowhere_and_nothing_is_read(method: str, path: str):
@@ -172,6 +175,7 @@ async def test_who_has_no_token_comes_in_nowhere_and_nothing_is_read(method: str
             assert ("invalid_token" in said) is bool(given)
 
 
+@requirement("RS9-13")
 async def test_a_refusal_can_be_read_by_a_page_of_an_allowed_origin():
     async with serving(origins=["https://app.example"]) as host:
         asked = host.post(b"{}", {"origin": "https://app.example"})
@@ -181,6 +185,7 @@ async def test_a_refusal_can_be_read_by_a_page_of_an_allowed_origin():
         assert "WWW-Authenticate" in asked.headers["access-control-expose-headers"]
 
 
+@requirement("RS9-13")
 async def test_a_preflight_is_asked_before_anybody_can_say_who_they_are():
     async with serving(sse_path="/sse", origins=["https://app.example"]) as host:
         for path in ("/mcp", "/sse"):
@@ -206,6 +211,7 @@ async def test_the_host_that_the_resource_names_may_be_asked_for(name: str):
         assert await text(asked) == "ada ['read']"
 
 
+@requirement("RS9-04", "RS9-09")
 async def test_a_token_in_a_url_is_refused():
     async with serving() as host:
         asked = host.open("POST", call("who"), ADA, "/mcp?access_token=ada")
@@ -227,6 +233,7 @@ async def test_when_tokens_cannot_be_verified_it_is_nobodys_fault():
         assert asked.headers["retry-after"] == "5"
 
 
+@requirement("SEC-04", "RS9-08")
 async def test_no_token_goes_on_to_a_handler_but_mirrored_parameters_do():
     async with serving() as host:
         more = {"mcp-param-city": "Bern", "cookie": "a=b", "dpop": "x", **ADA}
@@ -283,6 +290,7 @@ async def test_what_a_service_calls_its_gate_is_one_only_if_it_lets_in():
 # The documents.
 
 
+@requirement("RS9-01", "RS9-02", "RS9-13")
 @pytest.mark.parametrize(
     ("root", "resource", "path"),
     [
@@ -333,6 +341,7 @@ async def test_an_open_endpoint_has_no_documents():
 # Scopes.
 
 
+@requirement("RS9-04", "RS9-05")
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 async def test_who_lacks_scopes_is_told_which_to_ask_for(era: str):
     async with serving() as host:
@@ -388,6 +397,7 @@ async def test_in_an_array_too_little_scope_is_one_answer_among_others():
 # Whom a session belongs to.
 
 
+@requirement("HL-14")
 async def test_another_principal_finds_no_session_whatever_they_ask():
     async with serving() as host:
         session = await greet(host)
@@ -411,6 +421,7 @@ async def test_another_principal_finds_no_session_whatever_they_ask():
         assert await text(asked) == "ada ['read']"
 
 
+@requirement("HL-14", "RS9-10")
 async def test_a_session_may_be_resumed_and_ended_by_who_began_it_with_any_token_of_theirs():
     async with serving() as host:
         session = await greet(host)
@@ -428,6 +439,7 @@ async def test_a_session_may_be_resumed_and_ended_by_who_began_it_with_any_token
         await soon(resumed.whole())
 
 
+@requirement("HL-14")
 async def test_a_session_belongs_to_who_began_it_in_every_process():
     table = MemoryStore().table("sessions")
     apps = [App(Desk(who=who), gate=bearer(), sessions=Sessions(table=table)) for _ in range(2)]
@@ -467,6 +479,7 @@ async def test_what_another_process_is_told_of_a_session_is_said_as_its_owner():
         await app.stop()
 
 
+@requirement("HL-14")
 async def test_who_may_not_come_in_does_not_keep_a_session_alive():
     now = [0.0]
     sessions = Sessions(idle=60, clock=lambda: now[0])
@@ -546,6 +559,7 @@ class Socket:
         return await soon(self.sent.get())
 
 
+@requirement("AU-01")
 async def test_a_websocket_is_opened_by_who_has_a_token():
     async with serving(websocket=True) as host:
         refused = Socket(host, {})
@@ -565,6 +579,7 @@ async def test_a_websocket_is_opened_by_who_has_a_token():
 # The end of a token.
 
 
+@requirement("SU-08")
 async def test_a_subscription_ends_with_its_token_and_says_so():
     server = Server("s")
 
