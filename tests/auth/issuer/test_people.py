@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from tests.auth.issuer.box import ANNA, SIGN_IN, URL, Box
 
@@ -91,12 +93,40 @@ async def test_who_waits_anyway_makes_nobody_else_wait():
     assert await people.sign_in(SIGN_IN, elsewhere, "b") is not None
 
 
-async def test_who_signed_in_starts_counting_anew():
+async def test_codes_that_are_right_are_not_counted():
     people = Box().issuer.office.people
+    for _ in range(4):
+        await people.sign_in("wrong-wrong", HERE, "b")
+    for number in range(100):
+        guest = Request("POST", "/decide", peer=f"192.0.2.{number % 3}")
+        assert await people.sign_in(SIGN_IN, guest, "b") is not None
+
+
+async def test_who_has_a_code_cannot_try_for_others_with_their_own_in_between():
+    bert = Person("bert", "Bert", "other-code-77")
+    people = Box(people=(ANNA, bert)).issuer.office.people
+    for _ in range(5):
+        assert await people.sign_in("wrong-wrong", HERE, "b") is None
+        with contextlib.suppress(Wait):
+            assert await people.sign_in(bert.code, HERE, "b") is not None
+    with pytest.raises(Wait):
+        await people.sign_in("wrong-wrong", HERE, "b")
+
+
+async def test_a_right_code_takes_back_no_wait_but_its_own():
+    box = Box()
+    people = box.issuer.office.people
+    for _ in range(5):
+        await people.sign_in("wrong-wrong", HERE, "b")
+    with pytest.raises(Wait) as caught:
+        await people.sign_in(SIGN_IN, HERE, "b")
+    box.clock.turn(caught.value.seconds)
     for _ in range(3):
-        for _ in range(4):
-            await people.sign_in("wrong-wrong", HERE, "b")
         assert await people.sign_in(SIGN_IN, HERE, "b") is not None
+    assert await people.sign_in("wrong-wrong", HERE, "b") is None
+    with pytest.raises(Wait) as caught:
+        await people.sign_in(SIGN_IN, HERE, "b")
+    assert caught.value.seconds == 10
 
 
 def test_cookies_on_one_machine_do_not_meet():

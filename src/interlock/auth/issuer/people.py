@@ -146,15 +146,17 @@ class People:
         # In this order: who must wait anyway makes nobody else wait, and the few tries that all
         # have together bound how many addresses are remembered.
         await self._pause(peer)
-        await self._count("all", TRIES_ALL, WAIT_ALL)
-        await self._count(peer, TRIES_EACH, WAIT_EACH)
+        before_all = await self._count("all", TRIES_ALL, WAIT_ALL)
+        before = await self._count(peer, TRIES_EACH, WAIT_EACH)
         # All are looked at, so that the time tells nothing.
         given = _plain(code[:CODE_LIMIT])
         fitting = [each for each in self.persons if same(_plain(each.code), given)]
         if not fitting:
             return None
-        await self._attempts.take(peer)
-        await self._attempts.take("all")
+        # It alone is not counted. Those before it are: whoever has a code could else try for others'
+        # without end, with their own in between.
+        await self._forgive(peer, before)
+        await self._forgive("all", before_all)
         now, ttl = self._clock(), self._lifetimes.session
         session = Session(fitting[0].subject, now, now + ttl, fingerprint("browser", browser))
         cookie = handle()
@@ -172,7 +174,8 @@ class People:
         if before is not None and before.until > self._clock():
             raise Wait(before.until - self._clock())
 
-    async def _count(self, key: str, free: int, most: float) -> None:
+    async def _count(self, key: str, free: int, most: float) -> float:
+        """Count one more try; until when the one before it had made others wait."""
         for _ in range(TRIES):
             now = self._clock()
             found = await self._attempts.find(key)
@@ -183,8 +186,18 @@ class People:
             over = count - free
             wait = min(WAIT * 2 ** min(over, 20), most) if over >= 0 else 0.0
             if await self._attempts.put(key, Attempts(count, now + wait), FORGET, version):
-                return
+                return before.until
         raise StoreError("Too many codes are tried at once")
+
+    async def _forgive(self, key: str, until: float) -> None:
+        """Take one try back that was counted."""
+        for _ in range(TRIES):
+            found = await self._attempts.find(key)
+            if found is None:
+                return
+            less = Attempts(max(0, found[0].count - 1), until)
+            if await self._attempts.put(key, less, FORGET, found[1]):
+                return
 
     def _cookie(self, name: str, value: str, seconds: float) -> Header:
         secure = "; Secure" if self._secure else ""
