@@ -12,6 +12,9 @@ LIMIT: Final = 2048
 
 _LOOPBACK: Final = re.compile(r"(http://(?:localhost|127\.0\.0\.1|\[::1\]))(?::[0-9]{1,5})?(/.*|)")
 _PLAIN: Final = re.compile(r"[!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]+")
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9.\-_~%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+"""Without what RFC 3986 lets a name have as well and none has: in a policy for browsers, and to a
+person's eyes, it would end the name."""
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+\-]*(?:\.[a-z0-9+\-]+)+")
 
 
@@ -37,7 +40,7 @@ def fault(uri: str, *, native: bool, schemes: Collection[str] = ()) -> str | Non
     if "*" in parts.netloc:
         return "A redirect URI has no wildcard in its host"
     if uri.startswith("https://"):
-        return None if parts.hostname else "A redirect URI needs a host"
+        return None if _HOST.fullmatch(parts.netloc) else "A redirect URI needs a host"
     if not native:
         return "A web client's redirect URIs are https; application_type native may have others"
     if uri.startswith("http:"):
