@@ -75,7 +75,9 @@ class Authorizing:
     """What the protocol calls this way, for clients to declare."""
 
     def __init__(self, allowed: Iterable[str], clock: Callable[[], float]) -> None:
-        self.allowed = tuple(allowed)
+        self.allowed: tuple[str, ...] = tuple(allowed)
+        # Where a token may go without TLS; others may be added to where one may ask for one.
+        self._plain = frozenset(each.lower() for each in self.allowed)
         self.clock = clock
         self._holdings: dict[str, Holding] = {}
 
@@ -97,7 +99,7 @@ class Authorizing:
         return _Engine(engine, url, holding, on_person, self.clock)
 
     def _is_allowed(self, url: str) -> bool:
-        return urlsplit(url).hostname in {each.lower() for each in self.allowed}
+        return urlsplit(url).hostname in self._plain
 
     async def close(self) -> None:
         """End logins that are under way."""
@@ -142,7 +144,8 @@ class OAuth(Authorizing):
     *visitors* is how the person is sent to the login; None for where nobody is, which raises
     `LoginNeeded` then. *principal* is whose credentials these are, where one program acts for
     several. *scopes* are asked for besides what a server asks for. With *client_id* (and
-    *client_secret*) a client is used that was registered by hand, with *issuer* only there; with
+    *client_secret*) a client is used that was registered by hand, with *issuer* only there, without
+    it where the person has logged in to that server before; with
     *document* the https URL of a client metadata document. *metadata_url* is where the server's
     authorization server describes itself, if that is not found. *name* is what we register as. *dpop*
     True binds tokens to a key or fails, False never does; by default they are where both sides can.
@@ -170,9 +173,10 @@ class OAuth(Authorizing):
     ) -> None:
         if metadata_url is not None:
             canonical(metadata_url)
-            # Somebody here wrote it down, as they did the server's.
-            allowed = (*allowed, urlsplit(metadata_url).hostname or "")
         super().__init__(allowed, clock)
+        if metadata_url is not None:
+            # Somebody here wrote it down, as they did the server's.
+            self.allowed = (*self.allowed, urlsplit(metadata_url).hostname or "")
         if client_secret is not None and client_id is None:
             raise ConfigError("A client secret needs the client_id that it belongs to")
         if credentials is None:
@@ -249,7 +253,7 @@ class _Person(KeptHolding):
                     turn = self._credentials.turn(grant.issuer, grant.resource, self._principal)
                     await held.enter_async_context(turn)
                 dropped = await self._credentials.drop(self.url, self._principal)
-            self._grant = None
+            self._grant = self._issuer = None
             self._asked = ()
             self._denied.clear()
         failed: PeerError | None = None
@@ -281,6 +285,7 @@ class _Person(KeptHolding):
         authority = await self.converse(
             discover(self.url, refused.challenges, self._choose, metadata_url=way.metadata_url)
         )
+        self._hold_issuer(authority)
         if (held := await self._held(authority, refused)) is not None:
             return held
         before = await way.credentials.registered(authority.issuer)
@@ -315,6 +320,20 @@ class _Person(KeptHolding):
         grant = self.granted(authority, standing, tokens, scopes, proof, CODE)
         await self._keep(grant)
         return grant
+
+    def _hold_issuer(self, authority: Authority) -> None:
+        """Raise if a client that was registered by hand would be shown to somebody new: its server
+        alone says so (2026-07-28 § Client Registration).
+        """
+        way, before = self._way, self._issuer
+        told = way.identity.issuer is not None or way.metadata_url is not None
+        if way.identity.known is None or told or before in (None, authority.issuer):
+            return
+        raise AuthorizationFailed(
+            f"{self.url} wants tokens of {authority.issuer} now, and {before} is where its client "
+            f"{way.identity.known.client_id!r} was used before; it is not shown to another. If it is "
+            "registered there too, log out, and log in with issuer= or metadata_url="
+        )
 
     def _not_too_often(self) -> None:
         now = self._clock()
@@ -355,6 +374,8 @@ class _Program(Authorizing):
         self.scopes = tuple(scopes)
         self.dpop = dpop
         self.identity = Identity()
+        self.settled: str | None = None
+        """The issuer that has given a token: what proves us is shown to no other from then on."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
@@ -384,6 +405,11 @@ class _Machine(Holding):
     async def _obtain(self, refused: Refused) -> Grant:
         way = self._way
         authority = await self.converse(discover(self.url, refused.challenges))
+        if way.settled not in (None, authority.issuer):
+            raise AuthorizationFailed(
+                f"{self.url} wants tokens of {authority.issuer}, and {way.settled} is where they came "
+                "from before; what proves this program is not shown to another"
+            )
         scopes = wanted_scopes(
             authority,
             challenged=refused.scopes,
@@ -395,6 +421,7 @@ class _Machine(Holding):
         proof = fresh_proof(authority, way.dpop)
         counter = self.counter(authority, standing, way.identity.key, proof)
         tokens, grant_type = await way.obtain(self, authority, counter, scopes)
+        way.settled = authority.issuer
         grant = self.granted(authority, standing, tokens, scopes, proof, grant_type)
         await self._keep(grant)
         return grant
@@ -405,7 +432,8 @@ class ClientCredentials(_Program):
 
     It proves itself with *client_secret*, or with *private_key* (PEM) and *algorithm*, of which its
     authorization server knows the public half. *issuer* is where it is registered: give it, and
-    nobody else can have the server send it elsewhere.
+    nobody else can have the server send it elsewhere; without it the first to give a token stays the
+    only one.
     """
 
     extensions = (CLIENT_CREDENTIALS_EXTENSION,)
