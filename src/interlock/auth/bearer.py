@@ -233,6 +233,9 @@ class Bearer:
         if not bound and found.jkt is not None:
             # Whoever stole it would send it so (RFC 9449 § 7.2).
             return "The access token is bound to a key: send it as DPoP, with a proof"
+        if found.jkt is None and (found.claims or {}).get("cnf") is not None:
+            # To a certificate, say (RFC 8705 § 3): without proof of that whoever has it would come in.
+            return "The access token is bound to what cannot be proven here (cnf)"
         if not bound and self.settings.dpop == "required":
             return "Only access tokens that are bound to a key are taken here (DPoP)"
         return None
