@@ -247,7 +247,7 @@ async def test_what_was_read_with_a_scope_is_nobody_elses(given: Literal["public
 
     app = App(server)
     for uri, scope in (("file://secret", "private"), ("file://open", "public")):
-        asked = modern("resources/read", {"uri": uri})
+        asked = modern("resources/read", params={"uri": uri})
         answer = await Host(app).modern(asked, **by("reads")).json()
         assert (answer["result"]["ttlMs"], answer["result"]["cacheScope"]) == (60_000, scope)
     await app.stop()

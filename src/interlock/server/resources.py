@@ -204,11 +204,13 @@ class Resources:
             found if isinstance(found, ReadResourceResult) else ReadResourceResult(contents=found)
         )
         hints = item.hints or self._hints
+        scope = result.cache_scope or hints.scope
         # A copy: the handler may give the same result again.
         return msgspec.structs.replace(
             result,
             ttl_ms=hints.ttl_ms if result.ttl_ms is None else result.ttl_ms,
-            cache_scope=result.cache_scope or hints.scope,
+            # Whoever shares what is public has not shown the scopes that it needs.
+            cache_scope="private" if item.scopes else scope,
         )
 
     async def _contents(self, call: Call, item: _Item, uri: str, values: tuple[Any, ...]) -> _Found:
