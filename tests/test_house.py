@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -78,6 +79,12 @@ def wing(room: str) -> str:
 
 def imports(house: House) -> list[Import]:
     """Every import of the house, `from package import module` and relative ones resolved."""
+    return _imports(tuple(house.items()))
+
+
+@cache
+def _imports(rooms_and_sources: tuple[tuple[str, str], ...]) -> list[Import]:
+    house = dict(rooms_and_sources)
     rooms = {dotted(room): room for room in house}
     found: list[Import] = []
     for room, source in house.items():
