@@ -40,6 +40,8 @@ TOKENS = {
     ),
     "bound": AccessToken("bound", "editor", ["read"], subject="ada", jkt=KEY.thumbprint),
     "tls": AccessToken("tls", "editor", ["read"], claims={"cnf": {"x5t#S256": "bwcK0esc3ACC"}}),
+    "signed.by.issuer": AccessToken("", "editor", ["read"], subject="ada", jkt=KEY.thumbprint),
+    "a.signed.one": AccessToken("a.signed.one", "editor", ["read"], subject="ada"),
     "odd": AccessToken("odd", "editor", ["read"], claims={"cnf": {"jkt": 7}}),
 }
 
@@ -51,13 +53,14 @@ class Counting:
         self.asked: list[str] = []
         self.closed = 0
         self.fault: Exception | None = None
+        self.taken_back: set[str] = set()
         self._known = StaticVerifier(TOKENS)
 
     async def verify_token(self, token: str) -> AccessToken | None:
         self.asked.append(token)
         if self.fault is not None:
             raise self.fault
-        return await self._known.verify_token(token)
+        return None if token in self.taken_back else await self._known.verify_token(token)
 
     async def close(self) -> None:
         self.closed += 1
@@ -256,6 +259,24 @@ async def test_a_token_is_asked_about_again_when_it_may_have_been_revoked():
     await place.enter("Bearer more")
     await place.enter("Bearer more")
     assert len(place.verifier.asked) == 2
+
+
+async def test_a_signed_token_is_asked_about_again_where_it_was_asked_about():
+    """Many issuers sign what they also take back: whoever asks them is to hear of it."""
+    place = Place(remember=30)
+    await place.enter("Bearer a.signed.one")
+    place.clock.turn(30)
+    place.verifier.taken_back.add("a.signed.one")
+    status, _ = await place.fail("Bearer a.signed.one")
+    assert status == 401
+
+
+async def test_a_proof_is_for_the_token_that_came_whatever_its_verifier_calls_it():
+    place = Place(dpop="allowed")
+    token = "signed.by.issuer"
+    await place.enter(f"DPoP {token}", proofs=(place.proof(token),))
+    status, challenge = await place.fail(f"DPoP {token}", proofs=(place.proof(""),))
+    assert (status, challenge.parameters["error"]) == (401, "invalid_dpop_proof")
 
 
 async def test_what_is_remembered_has_bounds(monkeypatch: pytest.MonkeyPatch):

@@ -34,7 +34,8 @@ log: Final = logging.getLogger("interlock.auth")
 REMEMBERED: Final = 10_000
 """How many tokens that were found good are remembered."""
 SIGNED_SECONDS: Final = 300.0
-"""For how long a signed token is remembered at most: nobody is asked about it anyway."""
+"""For how long a token is remembered at most whose signature is all there is to it: nobody is asked
+about it anyway."""
 NONCE_SECONDS: Final = 300.0
 """How long a nonce for proofs is good."""
 _SCOPES_LIMIT: Final = 2048
@@ -80,6 +81,10 @@ class Bearer:
     ) -> None:
         self.settings = settings
         self._verifier = verifier
+        # Others may ask about a token though it is signed, and hear that it was revoked.
+        self._remember = settings.remember
+        if isinstance(verifier, JwtVerifier):
+            self._remember = max(settings.remember, SIGNED_SECONDS)
         self._offered = offered
         self._keyring = keyring if keyring is not None else Keyring(clock=clock)
         self._clock = clock
@@ -187,9 +192,11 @@ class Bearer:
                 log.exception("an access token cannot be verified")
             why = "Access tokens cannot be verified at the moment; try again"
             return Denial(503, why, ((b"retry-after", b"5"),))
-        return self._judged(found, given, bound=scheme == b"dpop")
+        return self._judged(found, given, token, bound=scheme == b"dpop")
 
-    def _judged(self, found: AccessToken | None, given: bytes, *, bound: bool) -> _Known | Denial:
+    def _judged(
+        self, found: AccessToken | None, given: bytes, token: str, *, bound: bool
+    ) -> _Known | Denial:
         settings, now = self.settings, self._clock()
         wrong = self._complaint(found, now, bound=bound)
         if found is None or wrong is not None:
@@ -209,11 +216,10 @@ class Bearer:
             return self._refused(401, "invalid_token", "The access token says of nobody who asks")
         if principal.lacks(settings.required):
             return self.short(principal, settings.required)
-        signed = found.token.count(".") == 2
-        until = now + (max(settings.remember, SIGNED_SECONDS) if signed else settings.remember)
+        until = now + self._remember
         if found.expires_at is not None:
             until = min(until, found.expires_at)
-        known = _Known(principal, until, found.token, found.jkt)
+        known = _Known(principal, until, token, found.jkt)
         if settings.remember > 0 and until > now:
             while len(self._known) >= REMEMBERED:
                 del self._known[next(iter(self._known))]
