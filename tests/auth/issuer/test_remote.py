@@ -103,6 +103,54 @@ async def test_only_some_are_fetched_at_once_whoever_asks():
     assert slow.most == AT_ONCE
 
 
+async def test_strangers_keep_nobody_from_what_the_operator_named(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Anybody can have documents asked for that never come, as ids of clients."""
+    monkeypatch.setattr(remote, "KEPT", 2)
+    slow = Slow()
+    kept = Remote(slow, Clock(), known=[PLACE])
+    places = [f"https://evil.example/{n}" for n in range(3 * AT_ONCE)]
+    waiting = [asyncio.create_task(kept.get(place)) for place in places]
+    ours = asyncio.create_task(kept.get(PLACE))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert slow.running == AT_ONCE + 1
+    slow.let.set()
+    assert await ours == b"{}"
+    await asyncio.gather(*waiting)
+    slow.let.clear()
+    assert await kept.get(PLACE) == b"{}"  # Nor do they have it forgotten.
+
+
+async def test_nobody_waits_for_strangers_without_end(monkeypatch: pytest.MonkeyPatch):
+    slow = Slow()
+    kept = Remote(slow, Clock())
+    waiting = [asyncio.create_task(kept.get(f"https://a.example/{n}")) for n in range(AT_ONCE)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    monkeypatch.setattr(remote, "SECONDS", 0.01)
+    with pytest.raises(AuthorizationFailed, match="Too many"):
+        await kept.get(PLACE)
+    slow.let.set()
+    await asyncio.gather(*waiting)
+    assert await kept.get(PLACE) == b"{}"
+
+
+async def test_what_cannot_be_had_anew_stays_what_it_was():
+    clock, shelf = Clock(), Shelf({PLACE: {"keys": []}})
+    kept = Remote(shelf, clock)
+    before = await kept.get(PLACE)
+    shelf.documents = {}
+    clock.turn(100)
+    assert await kept.get(PLACE, anew=True) == before
+    assert await kept.get(PLACE, anew=True) == before
+    assert len(shelf.asked) == 2
+    clock.turn(3500)
+    with pytest.raises(AuthorizationFailed):
+        await kept.get(PLACE)
+
+
 class Refusing:
     async def fetch(self, request: Request) -> Fetched:
         raise UnsafeUrl("not public")

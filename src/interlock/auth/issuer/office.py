@@ -122,7 +122,9 @@ class Office:
         self.store = store
         self.trusted: Mapping[str, Trusted] = {each.issuer: each for each in trusted}
         self.downstream: Mapping[str, Downstream] = {each.issuer: each for each in downstream}
-        self.remote = Remote(fetcher, clock)
+        given = tuple(clients)
+        named = {each.jwks_uri for each in (*self.trusted.values(), *given)}
+        self.remote = Remote(fetcher, clock, known=[url for url in named if url is not None])
         self.keys = Keys(store.table(f"issuer keys {url}"), lifetimes, clock, secret)
         self.wishes = Records(store.table(f"issuer wishes {url}"), Wish)
         self.codes = Records(store.table(f"issuer codes {url}"), Code)
@@ -131,7 +133,7 @@ class Office:
         """What may come once, and access tokens that were revoked."""
         registered = Records(store.table(f"issuer clients {url}"), Client)
         self.clients = Clients(
-            clients, registered, self.remote, trusts=documents, schemes=frozenset(schemes)
+            given, registered, self.remote, trusts=documents, schemes=frozenset(schemes)
         )
         self.people = People(
             people,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 import msgspec
@@ -58,13 +59,25 @@ class _Kept(Struct, frozen=True):
 
 
 class Remote:
-    """What can be had through *fetcher*; without one, nothing can."""
+    """What can be had through *fetcher*; without one, nothing can.
 
-    def __init__(self, fetcher: Fetcher | None, clock: Callable[[], float]) -> None:
+    *known* are the URLs that whoever runs this has named. All others are strangers', who may name
+    as many as they like, and as slow: they wait for one another, and keep nobody from these.
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher | None,
+        clock: Callable[[], float],
+        *,
+        known: Collection[str] = (),
+    ) -> None:
         self.fetcher = fetcher
         self._clock = clock
+        self._known = frozenset(known)
         self._kept: dict[str, _Kept] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._first = asyncio.Semaphore(AT_ONCE)
 
     async def get(self, url: str, *, anew: bool = False) -> bytes:
         """The JSON at *url*. With *anew* not what is kept, unless it was fetched just now.
@@ -74,17 +87,36 @@ class Remote:
         now = self._clock()
         kept = self._kept.get(url)
         if kept is None or now >= kept.until or (anew and now - kept.fetched >= LEAST):
-            async with self._turns:
+            async with self._turn(url):
                 kept = self._kept.get(url)  # Another may have had the turn before.
                 if kept is None or now >= kept.until or (anew and now - kept.fetched >= LEAST):
-                    kept = await self._fetch(url, now)
-                    self._kept.pop(url, None)
-                    while len(self._kept) >= KEPT:
-                        del self._kept[next(iter(self._kept))]
-                    self._kept[url] = kept
+                    kept = self._keep(url, kept, await self._fetch(url, now))
         if kept.body is None:
             raise AuthorizationFailed("The document could not be fetched: JSON is expected there")
         return kept.body
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, url: str) -> AsyncGenerator[None]:
+        turns = self._first if url in self._known else self._turns
+        try:
+            async with asyncio.timeout(SECONDS):
+                await turns.acquire()
+        except TimeoutError:
+            raise AuthorizationFailed("Too many documents are fetched here; try again") from None
+        try:
+            yield
+        finally:
+            turns.release()
+
+    def _keep(self, url: str, old: _Kept | None, new: _Kept) -> _Kept:
+        if new.body is None and old is not None and new.fetched < old.until:
+            # Looked at before its time: that it could not be had now takes nothing from it.
+            new = _Kept(old.body, new.fetched, old.until)
+        self._kept.pop(url, None)
+        if len(self._kept) >= KEPT + len(self._known):
+            del self._kept[next(each for each in self._kept if each not in self._known)]
+        self._kept[url] = new
+        return new
 
     async def _fetch(self, url: str, now: float) -> _Kept:
         nothing = _Kept(None, now, now + LEAST)
