@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 from tests.heard import OURS
+from tests.leaks import leaks
 
 from interlock.cli.main import outcome
 
@@ -100,6 +101,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Generator[Run]:
     def run(*args: str) -> Done:
         code = outcome(list(args))
         out, err = capsys.readouterr()
+        leaks.hear("what a command printed", out + err)
         return Done(code, out, err)
 
     yield run
@@ -115,18 +117,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Up:
-    """`interlock up --json` in a folder, as a process of its own."""
+    """`interlock up --json` in a folder, as a process of its own; at any port, unless told."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *words: str) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "interlock", "up", "--port", "0", "--json"],
+            [sys.executable, "-m", "interlock", "up", "--json", *(words or ("--port", "0"))],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.url: str = self.wait_for("listening")["url"]
+        self.listening = self.wait_for("listening")
+        self.url: str = self.listening["url"]
         OURS.add(self.url)
         self.servers = {one["name"]: one for one in self.wait_for("ready")["servers"]}
 

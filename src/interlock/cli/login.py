@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import json
 import os
+import shlex
 import sys
 import threading
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import click
 
 from interlock.auth.credentials import Grant, open_credentials
-from interlock.auth.oauth import Visitors
+from interlock.auth.oauth import Visitor, Visitors
 from interlock.auth.opening import host_of
 from interlock.auth.visitors import by_hand, in_browser
 from interlock.cli.command import Command, common, json_output
@@ -74,7 +76,8 @@ def command(
     path: Path,
 ) -> None:
     found = remote(server, path)
-    if no_browser and not sys.stdin.isatty() and sys.stdin.closed:
+    # None is what Python makes of a descriptor that was closed before it began.
+    if no_browser and (cast("TextIO | None", sys.stdin) is None or sys.stdin.closed):
         raise Problem("--no-browser reads an address from stdin, which is closed.", code=USAGE)
     port = port or found.port
     visitors = by_hand(_ask, say) if no_browser else in_browser(say, port=port)
@@ -90,9 +93,15 @@ async def _log_in(
     again: bool,
     as_json: bool,
 ) -> None:
+    asked = False
+
+    def asking(last: int | None) -> AbstractAsyncContextManager[Visitor]:
+        nonlocal asked
+        asked = True
+        return visitors(last)
+
     async with open_credentials(environ=os.environ) as credentials:
-        before = await credentials.find(found.url, principal)
-        oauth = found.oauth(credentials, visitors, principal, scopes)
+        oauth = found.oauth(credentials, asking, principal, scopes)
         try:
             if again:
                 await oauth.log_in(found.url)
@@ -102,23 +111,25 @@ async def _log_in(
         finally:
             await oauth.close()
         grant = await credentials.find(found.url, principal)
-        gateway = grant is not None and await restarted(found.config, found.name)
-        _tell(found, before, grant, tools, gateway, as_json=as_json)
+        # What others than this user are to a server, a gateway learns with their next call.
+        gateway = asked and not principal and await restarted(found.config, found.name)
+        _tell(found, grant, tools, asked=asked, gateway=gateway, as_json=as_json)
 
 
 def _tell(
     found: Remote,
-    before: Grant | None,
     grant: Grant | None,
     tools: int,
-    gateway: bool,
     *,
+    asked: bool,
+    gateway: bool,
     as_json: bool,
 ) -> None:
     if as_json:
         told: dict[str, Any] = {"server": found.name, "url": found.url, "login": grant is not None}
         if grant is not None:
             told |= {
+                "already": not asked,
                 "issuer": grant.issuer,
                 "scopes": list(grant.scopes),
                 "expires": grant.expires_at,
@@ -126,18 +137,17 @@ def _tell(
             }
         put(json.dumps({**told, "tools": tools}, ensure_ascii=False))
         return
-    name = safe(found.name)
+    name, offered = safe(found.name), "1 tool" if tools == 1 else f"{tools} tools"
     if grant is None:
-        put(f"{name} wants no login: it answered without one, with {tools} tools.")
+        put(f"{name} wants no login: it answered without one, with {offered}.")
         return
-    already = before is not None and before.obtained_at == grant.obtained_at
-    done = "You are logged in already" if already else "Logged in"
-    put(f"{done} to {name} by {safe(host_of(grant.issuer))}; it offers {tools} tools.")
+    done = "Logged in" if asked else "You are logged in already"
+    put(f"{done} to {name} by {safe(host_of(grant.issuer))}; it offers {offered}.")
     if grant.refresh_token is None and grant.expires_at is not None:
         put("It cannot be renewed by itself: log in again when it has ended.")
     if gateway:
         put("The gateway that runs here uses it from now on.")
-    put(f"To end it: interlock logout {found.name}")
+    put(f"To end it: interlock logout {safe(shlex.quote(found.name))}")
 
 
 async def _ask(question: str) -> str:
@@ -148,8 +158,11 @@ async def _ask(question: str) -> str:
     line: asyncio.Future[str] = loop.create_future()
 
     def read() -> None:
-        with contextlib.suppress(OSError, ValueError):
+        try:
             text = sys.stdin.readline()
+        except (OSError, ValueError):  # It was closed, or what came is no text.
+            text = ""
+        with contextlib.suppress(RuntimeError):  # Nobody waits any more, and the loop is closed.
             loop.call_soon_threadsafe(lambda: line.done() or line.set_result(text))
 
     # A daemon: a thread of the pool would be waited for at the end, with nobody typing.

@@ -15,7 +15,7 @@ from interlock.cli.problem import Problem
 from interlock.cli.reach import config_option, restarted
 from interlock.cli.remote import Remote, remote
 from interlock.cli.terminal import put, safe
-from interlock.errors import AuthorizationFailed
+from interlock.errors import PeerError
 
 
 @click.command(
@@ -47,14 +47,14 @@ def command(server: str, principal: str, as_json: bool, path: Path) -> None:
 
 
 async def _log_out(found: Remote, principal: str, *, as_json: bool) -> None:
-    untold: AuthorizationFailed | None = None
+    untold: PeerError | None = None
     async with open_credentials(environ=os.environ) as credentials:
         oauth = found.oauth(credentials, principal=principal)
         try:
             was = await oauth.log_out(found.url)
-        except AuthorizationFailed as error:
+        except PeerError as error:
             was, untold = True, error
-    gateway = was and await restarted(found.config, found.name)
+    gateway = was and not principal and await restarted(found.config, found.name)
     if as_json:
         told = {"server": found.name, "url": found.url, "was": was, "revoked": untold is None}
         put(json.dumps(told, ensure_ascii=False))

@@ -8,10 +8,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from interlock.auth.credentials import Credentials
+from interlock.auth.metadata import canonical
 from interlock.auth.oauth import OAuth, Visitors
 from interlock.cli.problem import USAGE, Problem
 from interlock.cli.reach import configured, known
-from interlock.client.target import Url, read_target
+from interlock.client.target import WEBSOCKET, Url, read_target
 from interlock.errors import ConfigError
 from interlock.gateway.config import Config, HttpServer, load
 from interlock.gateway.login import login_to
@@ -56,20 +57,26 @@ class Remote(Struct, frozen=True):
 def remote(typed: str, path: Path) -> Remote:
     """The server that *typed* means; a `Problem` for one that no login is for."""
     if "://" in typed:
+        if typed.lower().startswith(tuple(f"{scheme}://" for scheme in WEBSOCKET)):
+            raise _reached_otherwise(typed, "reached over WebSocket")
         try:
             target = read_target(typed)
+            assert isinstance(target, Url)
+            canonical(target.url)
         except ConfigError as error:
             raise Problem(str(error), code=USAGE) from None
-        assert isinstance(target, Url)
         return Remote(typed, HttpServer(name=typed, url=target.url, written=typed))
     config = configured(path)
     known(config, typed)
     entry = config.servers[typed]
-    if not isinstance(entry, HttpServer) or entry.type == "ws":
-        what = "a program" if not isinstance(entry, HttpServer) else "reached over WebSocket"
+    if not isinstance(entry, HttpServer):
+        raise _reached_otherwise(typed, "a program")
+    if entry.type == "ws":
+        raise _reached_otherwise(typed, "reached over WebSocket")
+    if entry.oauth is None:
         raise Problem(
-            f"{typed} is {what}; logins are for servers at http(s) URLs.",
-            "What it needs to know it takes from its entry in the configuration: env, or headers.",
+            f'{typed} is never logged in to: its entry in {config.path} says "oauth": false.',
+            "Take that out to log in.",
             code=USAGE,
         )
     if any(name.lower() == "authorization" for name in entry.headers):
@@ -79,6 +86,14 @@ def remote(typed: str, path: Path) -> Remote:
             code=USAGE,
         )
     return Remote(typed, entry, config)
+
+
+def _reached_otherwise(typed: str, what: str) -> Problem:
+    return Problem(
+        f"{typed} is {what}; logins are for servers at http(s) URLs.",
+        "What it needs to know it takes from its entry in the configuration: env, or headers.",
+        code=USAGE,
+    )
 
 
 def configured_somewhere(path: Path) -> Config | None:
