@@ -12,7 +12,6 @@ from interlock.auth.issuer.issuer import Issuer
 from interlock.auth.issuer.settings import Resource
 from interlock.auth.turns import Turns
 from interlock.store.sqlite import SqliteStore
-from interlock.transport.http.fetching import Fetcher
 
 OWNER = "owner"
 """The subject of its tokens: whoever has the code that is shown where it runs."""
@@ -33,5 +32,4 @@ async def boxed(
         resources=resources,
         store=SqliteStore(folder / keeping.DATABASE),
         secret=key.secret,
-        fetcher=Fetcher(),
     )
