@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interlock.auth.credentials import Login, open_credentials
+from interlock.auth.metadata import canonical
 from interlock.auth.opening import host_of
 from interlock.cli.command import Command, common, json_output
 from interlock.cli.reach import config_option
@@ -21,6 +23,7 @@ from interlock.cli.remote import configured_somewhere
 from interlock.cli.show import dump
 from interlock.cli.table import console
 from interlock.cli.terminal import put, safe
+from interlock.errors import ConfigError
 from interlock.gateway.config import Config, HttpServer
 
 
@@ -80,6 +83,8 @@ def _table(logins: list[Login], names: dict[str, str]) -> Table:
 
 
 def _until(one: Login) -> str:
+    if not one.current:
+        return "not used any more"
     if one.expires_at is None:
         return "until it is taken back"
     left = one.expires_at - time.time()
@@ -93,8 +98,9 @@ def _until(one: Login) -> str:
 
 def _names(config: Config | None) -> dict[str, str]:
     """What the servers of the configuration are called, by their URLs."""
-    if config is None:
-        return {}
-    return {
-        entry.url: name for name, entry in config.servers.items() if isinstance(entry, HttpServer)
-    }
+    names: dict[str, str] = {}
+    for name, entry in config.servers.items() if config is not None else ():
+        if isinstance(entry, HttpServer):
+            with contextlib.suppress(ConfigError):  # Nothing can be kept for such a URL.
+                names[canonical(entry.url)] = name
+    return names

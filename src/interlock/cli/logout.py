@@ -56,12 +56,13 @@ async def _log_out(found: Remote, principal: str, *, as_json: bool) -> None:
             was, untold = True, error
     gateway = was and not principal and await restarted(found.config, found.name)
     if as_json:
-        told = {"server": found.name, "url": found.url, "was": was, "revoked": untold is None}
+        revoked = was and untold is None
+        told = {"server": found.name, "url": found.url, "was": was, "revoked": revoked}
         put(json.dumps(told, ensure_ascii=False))
     elif not was:
         put(f"There was no login to {safe(found.name)}.")
-    elif untold is None:
-        put(f"Logged out of {safe(found.name)}.")
+    else:
+        put(f"Logged out of {safe(found.name)}{'' if untold is None else ', here only'}.")
         if gateway:
             put("The gateway that runs here has let go of it.")
     if untold is not None:
