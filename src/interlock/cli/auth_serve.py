@@ -9,6 +9,7 @@ import click
 
 from interlock.auth.box import boxed
 from interlock.auth.issuer.settings import Resource
+from interlock.auth.metadata import canonical
 from interlock.cli.command import Command, common, json_output
 from interlock.cli.terminal import put, safe
 from interlock.server.web import run_in_fast_loop, serve_http
@@ -73,6 +74,8 @@ def command(
     as_json: bool,
 ) -> None:
     url = url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    for each in resources:
+        canonical(each)  # Raises for what is no server's URL, before anything is kept or served.
     served = [Resource(each, dict.fromkeys(scopes, "")) for each in resources]
     run_in_fast_loop(_serve(url, served, host, port, as_json=as_json))
 
