@@ -27,6 +27,7 @@ from interlock.errors import (
 )
 from interlock.protocol.call import Principal
 from interlock.server.ledger import TaskLimits
+from interlock.server.worker import Mode
 from interlock.store.memory import MemoryStore
 from interlock.store.ports import Store
 from interlock.wire.inputs import InputRequired
@@ -632,6 +633,51 @@ async def test_who_listens_hears_how_its_tasks_are(bench: Bench):
     assert all(notice["taskId"] == task for notice in heard.of("notifications/tasks"))
     serving.cancel()
     await asyncio.wait([serving])
+
+
+@pytest.mark.parametrize("mode", ["optional", "required", "later"])
+async def test_a_task_is_for_tokens_that_allow_its_call(bench: Bench, mode: Mode):
+    """Its caller may have tokens that allow less, for a program that is to do less."""
+
+    @bench.server.tool(task=mode, scopes=["admin"])
+    async def secret(ctx: Context) -> str:
+        if mode == "later":
+            await ctx.become_task()
+        await bench.go.wait()
+        return "secret"
+
+    able = bench.caller(principal=Principal("ann", scopes=frozenset(["admin"])))
+    less = bench.caller(principal=Principal("ann", scopes=frozenset(["read"])))
+    task, other = await able.start("secret"), await less.start("wait")
+    asked: list[tuple[str, Json]] = [
+        ("tasks/get", {}),
+        ("tasks/cancel", {}),
+        ("tasks/update", {"inputResponses": {}}),
+    ]
+    for method, more in asked:
+        error = await less.error(method, taskId=task, **more)
+        assert error["data"] == {"error": "insufficient_scope", "scope": "admin"}
+    serving, heard = listening(less, [task, other])
+    acknowledged = await heard.told("notifications/subscriptions/acknowledged")
+    assert acknowledged["notifications"]["taskIds"] == [other]
+    serving.cancel()
+    await asyncio.wait([serving])
+    bench.go.set()
+    assert (await able.outcome(task))["content"][0]["text"] == "secret"
+
+
+async def test_a_task_of_the_experiment_is_for_tokens_that_allow_its_call_too(bench: Bench):
+    bench.server.tool(name="secret", task="required", scopes=["admin"])(lambda: "secret")
+    able, less = (
+        bench.caller(EXPERIMENT, principal=Principal("ann", scopes=frozenset([scope])))
+        for scope in ("admin", "read")
+    )
+    task = await able.start("secret")
+    await able.end(task)
+    error = await less.error("tasks/result", taskId=task)
+    assert error["data"]["scope"] == "admin"
+    assert [each["taskId"] for each in (await able.result("tasks/list"))["tasks"]] == [task]
+    assert (await less.result("tasks/list"))["tasks"] == []
 
 
 async def test_who_did_not_declare_tasks_cannot_listen_to_them(bench: Bench):

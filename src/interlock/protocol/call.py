@@ -65,7 +65,8 @@ class Call(Struct):
     *asked_on* is set for a question of a server's to its client, where the transport tells which
     call of the client's it belongs to: that call's outlet. *mirror* is what the headers of a
     modern call over HTTP repeat of it. *kept* are results that the handler kept by name, should it
-    have to run again (`Context.once`). *missing* are the scopes that its caller would have needed,
+    have to run again (`Context.once`). *needed* are the scopes that its caller had to have, and has
+    to have again for what goes on of it afterwards. *missing* are the scopes that its caller would have needed,
     once it was answered so: a transport that has a way to ask for them does.
     """
 
@@ -84,6 +85,7 @@ class Call(Struct):
     asked_on: Outlet | None = None
     mirror: Mirror | None = None
     kept: dict[str, Raw] | None = None
+    needed: frozenset[str] = NO_SCOPES
     missing: tuple[str, ...] = ()
 
     @property

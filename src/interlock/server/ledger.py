@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from interlock.errors import INTERNAL_ERROR, RpcError, StoreError
-from interlock.protocol.call import Principal
+from interlock.protocol.call import NO_SCOPES, Principal
 from interlock.protocol.dispatch import modern_code
 from interlock.protocol.sealing import digest
 from interlock.store.ports import Store, Unsubscribe
@@ -54,7 +54,9 @@ class Question(Struct):
 
 
 class Record(Struct):
-    """A task as it is kept. Times are in milliseconds, *created* and *updated* since 1970."""
+    """A task as it is kept. Times are in milliseconds, *created* and *updated* since 1970. *scopes*
+    are what the token of whoever asks for it has to allow, as that of its call had to.
+    """
 
     id: str
     worker: str
@@ -66,6 +68,7 @@ class Record(Struct):
     is_error: bool = False
     questions: dict[str, Question] = {}
     error: dict[str, Any] | None = None
+    scopes: frozenset[str] = NO_SCOPES
 
     @property
     def over(self) -> bool:
@@ -127,10 +130,10 @@ class Ledger:
         """Say that it does no more."""
         await self._workers.take(self.worker)
 
-    def draft(self, ttl: float) -> Record:
+    def draft(self, ttl: float, scopes: frozenset[str] = NO_SCOPES) -> Record:
         """A new task, not kept yet."""
         now = self.now()
-        return Record(os.urandom(16).hex(), self.worker, now, now, int(ttl * 1000))
+        return Record(os.urandom(16).hex(), self.worker, now, now, int(ttl * 1000), scopes=scopes)
 
     async def create(self, key: str, record: Record) -> bool:
         """Keep a new task from now on; False where there is no room for one more."""

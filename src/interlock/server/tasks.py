@@ -20,6 +20,7 @@ from interlock.errors import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
+    InsufficientScope,
     RpcError,
     StoreError,
 )
@@ -147,8 +148,9 @@ class Tasks:
         if cursor is not None and _ID.fullmatch(cursor) is None:
             raise RpcError(INVALID_PARAMS, "Invalid cursor: use the nextCursor of the page before")
         records, more = await self._ledger.page(owner_of(call.principal), cursor or "", PAGE)
+        seen = [each for each in records if not call.principal.lacks(each.scopes)]
         return ListTasksResult(
-            tasks=[self._ledger.legacy(record) for record in records], next_cursor=more
+            tasks=[self._ledger.legacy(record) for record in seen], next_cursor=more
         )
 
     def listable(self, call: Call) -> bool:
@@ -179,7 +181,8 @@ class Tasks:
         found = [
             each
             for each in dict.fromkeys(ids[:WATCHED])
-            if await self._ledger.find(key_of(owner, each)) is not None
+            if (record := await self._ledger.find(key_of(owner, each))) is not None
+            and not call.principal.lacks(record.scopes)
         ]
         agreed = found[: max(0, ALL_WATCHED - len(self._following))]
         following = [
@@ -209,6 +212,9 @@ class Tasks:
         record = await self._ledger.find(key)
         if record is None:
             raise _unknown()
+        if call.principal.lacks(record.scopes):
+            # Its caller may have tokens that allow less; what they may not call they do not get.
+            raise InsufficientScope(record.scopes)
         return key, record
 
     async def _view(self, key: str, record: Record) -> GetTaskResult:

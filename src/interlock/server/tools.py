@@ -170,8 +170,10 @@ class Tools:
         tool = self.shelf.get(params.name)
         if tool is None:
             raise RpcError(INVALID_PARAMS, f"Unknown tool: {params.name[:100]!r}")
-        if tool.scopes and call.principal.lacks(tool.scopes):
-            raise InsufficientScope(tool.scopes)
+        if tool.scopes:
+            if call.principal.lacks(tool.scopes):
+                raise InsufficientScope(tool.scopes)
+            call.needed = tool.scopes
         if tool.mirrored:
             hold(call, tool.mirrored)
         if tool.task is not None or params.task:

@@ -185,7 +185,7 @@ class Worker:
         """Put a task on record for *errand*; None if there is no room for another."""
         errand.becomes = True
         await self._vouch()
-        record = self.ledger.draft(ttl)
+        record = self.ledger.draft(ttl, errand.call.needed)
         key = key_of(owner_of(errand.call.principal), record.id)
         self._errands[key] = errand
         try:
