@@ -20,6 +20,7 @@ from interlock.cli.reach import START_SECONDS, config_option, configured, runnin
 from interlock.cli.story import clock, event
 from interlock.cli.table import console, servers
 from interlock.cli.terminal import put, safe
+from interlock.errors import ConfigError
 from interlock.gateway.config import Config
 from interlock.gateway.gateway import Gateway
 from interlock.gateway.inbound import Inbound, by_issuer, by_our_issuer
@@ -114,12 +115,8 @@ async def up(
         )
     inbound: Inbound | None = None
     if auth is not None:
-        url = url or f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
-        inbound = (
-            await by_our_issuer(url, os.environ)
-            if auth == "local"
-            else by_issuer(auth, url, scopes)
-        )
+        reached = url or f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
+        inbound = await _inbound(auth, reached, scopes, told=url is not None)
     board = _JsonBoard(inbound) if as_json else _Board(config, inbound)
     gateway = Gateway(config, on_event=board.happened, owner=inbound.owner if inbound else None)
     announcing: list[asyncio.Task[None]] = []
@@ -148,6 +145,17 @@ async def up(
         for task in announcing:
             task.cancel()
         board.close()
+
+
+async def _inbound(auth: str, url: str, scopes: tuple[str, ...], *, told: bool) -> Inbound:
+    """Who may come in at *url*, which is what it listens at unless somebody *told* another."""
+    try:
+        if auth == "local":
+            return await by_our_issuer(url, os.environ)
+        return by_issuer(auth, url, scopes)
+    except ConfigError as error:
+        hints = [] if told else ["If clients reach it at another URL, say which: --url https://…"]
+        raise Problem(str(error), *hints, code=NOTHING) from None
 
 
 class _Board:
@@ -184,8 +192,9 @@ class _Board:
                 self._console.print(servers(statuses, self._config))
             _put(printed.get().removesuffix("\n"))
         self.close()
-        _put(f"\nEndpoint: {running.url}")
-        _put(f"To use it: claude mcp add --transport http interlock {running.url}")
+        url = safe(self._inbound.url) if self._inbound is not None else running.url
+        _put(f"\nEndpoint: {url}")
+        _put(f"To use it: claude mcp add --transport http interlock {url}")
         _put("Ctrl-C ends it.\n")
         self._settled = True
 

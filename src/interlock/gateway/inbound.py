@@ -26,7 +26,7 @@ ISSUER_PATH = "/auth"
 
 
 class Inbound(Struct, frozen=True):
-    """A gate, and what belongs to it.
+    """A gate, and what belongs to it; *url* is what clients reach it at.
 
     *owner* is the principal that is this user: its logins to servers are those of the command line.
     *beside* is our own issuer at its paths, if it is ours; *person* signs in there.
@@ -34,6 +34,7 @@ class Inbound(Struct, frozen=True):
 
     gate: Gate
     issuer: str
+    url: str
     owner: Principal | None = None
     person: Person | None = None
     beside: Mapping[str, HttpApp] = {}
@@ -50,6 +51,7 @@ async def by_our_issuer(url: str, environ: Mapping[str, str] = os.environ) -> In
     return Inbound(
         _gate(place, url, (SCOPE,)),
         place,
+        url,
         Principal(OWNER, place),
         issuer.people[0],
         {
@@ -65,7 +67,7 @@ def by_issuer(issuer: str, url: str, scopes: tuple[str, ...] = ()) -> Inbound:
 
     Its tokens are JSON Web Tokens; what tells them from others is its metadata's keys.
     """
-    return Inbound(_gate(issuer, url, scopes), issuer)
+    return Inbound(_gate(issuer, url, scopes), issuer, url)
 
 
 def _gate(issuer: str, url: str, scopes: tuple[str, ...]) -> Gate:

@@ -25,6 +25,8 @@ PORT: Final = 4777
 PATH: Final = "/mcp"
 STATE: Final = Path(".interlock") / "gateway.json"
 """Where a running gateway leaves its address, below the folder it serves."""
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  recognised, never chosen
+"""How what listens at every address is reached from this machine."""
 
 
 class Running(Struct, frozen=True):
@@ -117,24 +119,25 @@ async def serve_gateway(
     if gate is not None:
         # Whoever runs the gateway need not log in to it: its commands have a door as secret.
         commands_path = f"{operator_path}{PATH}"
-        doors_beside[commands_path] = App(gateway, path=commands_path)
+        doors_beside[commands_path] = App(gateway, path=commands_path, hosts=names)
     doors = Doors(
         App(gateway, path=PATH, hosts=names, origins=origins, gate=gate),
-        App(control(gateway), path=operator_path),
+        App(control(gateway), path=operator_path, hosts=names),
         doors_beside,
     )
     state = folder / STATE
     shown = f"[{host}]" if ":" in host else host
+    near = _EVERYWHERE.get(host, shown)
     written: list[Running] = []
 
     def listening(port: int) -> None:
         running = Running(
             pid=os.getpid(),
             url=f"http://{shown}:{port}{PATH}",
-            control=f"http://127.0.0.1:{port}{operator_path}",
+            control=f"http://{near}:{port}{operator_path}",
             config=config,
             started=time.time(),
-            commands=f"http://{shown}:{port}{commands_path}",
+            commands=f"http://{near}:{port}{commands_path}",
         )
         _write(state, running)
         written.append(running)
