@@ -28,11 +28,11 @@ def add(a: int, b: int) -> Sum:
 
 
 @server.tool
-async def slow(steps: int, ctx: Context) -> str:
-    """Take a few steps and report each."""
+async def slow(steps: int, ctx: Context, pause: float = 0.01) -> str:
+    """Take a few steps, report each, and pause for some seconds after it."""
     for step in range(1, steps + 1):
         await ctx.report_progress(step, steps, f"step {step}")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(pause)
     return f"{steps} steps"
 
 
