@@ -21,10 +21,10 @@ from interlock.testing.listening import Ear, Endpoint, TappedChannel, TappedEngi
 from interlock.testing.wiretap import BOTH, Side, Violation, Wiretap
 from interlock.transport.channel import Channel
 from interlock.transport.duplex import Duplex
-from interlock.transport.http.asgi import App, Receive, Scope
+from interlock.transport.http.asgi import App
 from interlock.transport.http.client import HttpLink
 from interlock.transport.http.engine import Engine
-from interlock.transport.http.reply import Send
+from interlock.transport.http.plain import Receive, Scope, Send
 from interlock.transport.process import ProcessChannel
 from interlock.wire.versions import LATEST_LEGACY
 

@@ -23,9 +23,9 @@ from interlock.auth.issuer.issuer import Issuer
 from interlock.auth.issuer.requests import Request as Asked
 from interlock.auth.issuer.responses import Response as Given
 from interlock.errors import InterlockError
-from interlock.transport.http.asgi import App, Receive, Scope
+from interlock.transport.http.asgi import App
 from interlock.transport.http.engine import AiohttpEngine, Request, Response
-from interlock.transport.http.reply import Send
+from interlock.transport.http.plain import Receive, Scope, Send
 
 SHORTEST: Final = 12
 """Characters below which a word may stand anywhere by chance."""

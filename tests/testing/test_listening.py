@@ -11,9 +11,9 @@ from tests.transport.http.host import Host, HostEngine
 from interlock.protocol.call import Call
 from interlock.testing.listening import Ear, Endpoint, TappedChannel, TappedEngine
 from interlock.testing.wiretap import Side, Violation, Wiretap
-from interlock.transport.http.asgi import App, Receive, Scope
+from interlock.transport.http.asgi import App
 from interlock.transport.http.engine import Request
-from interlock.transport.http.reply import Send
+from interlock.transport.http.plain import Receive, Scope, Send
 from interlock.transport.memory import pair
 from interlock.wire import sse
 from interlock.wire.content import Text

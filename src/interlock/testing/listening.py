@@ -13,10 +13,9 @@ from msgspec import UNSET
 
 from interlock.testing.wiretap import Side, Violation, Wiretap
 from interlock.transport.channel import Channel
-from interlock.transport.http.asgi import Receive, Scope
 from interlock.transport.http.documents import WELL_KNOWN
 from interlock.transport.http.engine import Engine, Request, Response
-from interlock.transport.http.reply import Send
+from interlock.transport.http.plain import Receive, Scope, Send
 from interlock.wire import sse
 from interlock.wire.headers import PROTOCOL_VERSION as VERSION
 from interlock.wire.headers import SESSION_ID

@@ -12,7 +12,8 @@ from tests.peers import soon
 
 from interlock.protocol.call import Call
 from interlock.protocol.session import Envelope
-from interlock.transport.http.attendance import Attendance, End, attended, left
+from interlock.transport.http.attendance import Attendance, End, attended
+from interlock.transport.http.plain import AsgiWay, left
 from interlock.transport.http.reply import Reply
 from interlock.transport.http.sessions import HttpSession, Sessions
 from interlock.wire.meta import Params
@@ -42,9 +43,10 @@ class Waiting:
 
     def __init__(self, session: HttpSession | None = None) -> None:
         self.client = Client()
+        self.way = AsgiWay(self.client, unsent)
         self.among: set[Attendance] = set()
         self.call = Call(BY_NAME["ping"], Params(), Envelope(LATEST_MODERN), id=7, raw=Raw())
-        self.reply = Reply(unsent, [], session=session)
+        self.reply = Reply(self.way, [], session=session)
         self.attendance: Attendance | None = None
         self.end: End | None = None
         self.cancelled = False
@@ -52,7 +54,7 @@ class Waiting:
         self.task = asyncio.create_task(self._run(session))
 
     async def _run(self, session: HttpSession | None) -> None:
-        self.attendance = Attendance(self.call, session, self.among, self.reply, self.client)
+        self.attendance = Attendance(self.call, session, self.among, self.reply, self.way)
         try:
             await self.go.wait()
         except asyncio.CancelledError:

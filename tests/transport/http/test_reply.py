@@ -13,7 +13,7 @@ from tests.peers import soon
 
 from interlock.errors import ConnectionLost, RpcError
 from interlock.transport.channel import HIGH_WATER
-from interlock.transport.http.plain import Header
+from interlock.transport.http.plain import AsgiWay, Header
 from interlock.transport.http.reply import Reply
 from interlock.transport.http.sessions import HttpSession, Sessions
 from interlock.transport.http.streams import Keep
@@ -24,6 +24,10 @@ from interlock.wire.notices import MESSAGE, LogNotice
 
 BODY = b'{"jsonrpc":"2.0","id":1,"result":{}}'
 EXTRA: Header = (b"x-extra", b"1")
+
+
+async def unheard() -> MutableMapping[str, Any]:
+    raise AssertionError("nobody listens for the client here")
 
 
 class Sent:
@@ -66,7 +70,7 @@ async def sent() -> Sent:
 
 
 def reply(sent: Sent, **options: Any) -> Reply:
-    return Reply(sent, [EXTRA], **options)
+    return Reply(AsgiWay(unheard, sent), [EXTRA], **options)
 
 
 def log(data: Any) -> LogNotice:

@@ -24,12 +24,12 @@ from interlock.errors import (
 )
 from interlock.protocol.call import Call, Principal, Service
 from interlock.protocol.dispatch import Dispatch, admit
-from interlock.protocol.gate import Denial, Gate
+from interlock.protocol.gate import Denial, Gate, RawHeaders
 from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session
-from interlock.transport.http.attendance import Attendance, End, attended, left
+from interlock.transport.http.attendance import Attendance, End, attended
 from interlock.transport.http.batches import several, sort
-from interlock.transport.http.bodies import take
+from interlock.transport.http.bodies import NO_JSON, take
 from interlock.transport.http.documents import document, publish
 from interlock.transport.http.elsewhere import meeting
 from interlock.transport.http.expiry import at_expiry, left_to
@@ -39,10 +39,12 @@ from interlock.transport.http.hardening import hardened
 from interlock.transport.http.lifespan import Lifespan
 from interlock.transport.http.plain import (
     LAST,
+    AsgiWay,
     Header,
     Receive,
     Scope,
     Send,
+    Way,
     address,
     bare,
     cors,
@@ -74,6 +76,7 @@ ANYBODY: Final = Principal(scopes=frozenset())
 """Who comes where nobody is asked: the same as whoever runs this process, but with no scopes, so that
 what needs some is not open to all by mistake."""
 
+_NEITHER: Final = "Accept must allow application/json and text/event-stream"
 _METHODS: Final = b"POST, GET, DELETE"
 _ALLOW: Final[list[Header]] = [(b"allow", _METHODS + b", OPTIONS")]
 
@@ -157,7 +160,12 @@ class App:
         try:
             match scope["method"]:
                 case "POST":
-                    await self._post(head, principal, receive, send)
+                    body = await self._body(head, receive, send)
+                    if body is not None:
+                        way = AsgiWay(receive, send)
+                        answering = self._answer(head, principal, body, way)
+                        del body, way  # It may be open for days.
+                        await answering
                 case "GET":
                     await self._get(head, principal, receive, send)
                 case "DELETE":
@@ -170,10 +178,35 @@ class App:
                     why = f"{method} is not served; use POST"
                     await refuse(send, 405, why, [*_ALLOW, *self._fixed])
         except StoreError as error:
-            # Raised before anything is answered; afterwards nothing depends on the table.
-            log.error("sessions cannot be looked up: %s", error)
-            why = "Sessions cannot be looked up at the moment; try again"
-            await refuse(send, 503, why, cors(head), code=INTERNAL_ERROR)
+            await self._unknown(error, head, send)
+
+    async def post(
+        self, head: Head, headers: RawHeaders, target: bytes, body: bytes, way: Way
+    ) -> None:
+        """Answer a POST to our own path that a server of ours has read whole.
+
+        It is what `__call__` does for one, without what only a stranger's server needs: *head* is
+        what the guards made of *headers*, and *target* what followed the path after a "?".
+        """
+        try:
+            if not self._lifespan.ready and (why := await self._lifespan.begin()) is not None:
+                await refuse(way.send, 503, why, [*LAST, *self._fixed], code=INTERNAL_ERROR)
+                return
+            principal = ANYBODY
+            if self.gate is not None:
+                found = await self.gate.admit("POST", self.path, target, headers)
+                if type(found) is Denial:
+                    await deny(way.send, found, cors(head))
+                    return
+                principal = found
+            if not (head.takes_json or head.takes_stream):
+                await refuse(way.send, 406, _NEITHER, cors(head))
+            elif not head.json_body:
+                await refuse(way.send, 415, NO_JSON, cors(head))
+            else:
+                await self._answer(head, principal, body, way)
+        except StoreError as error:
+            await self._unknown(error, head, way.send)
 
     async def start(self) -> None:
         """Start the service, once; requests do it where nobody else did.
@@ -207,15 +240,24 @@ class App:
         method = scope.get("method", "GET")  # A WebSocket's opening request is a GET.
         return await gate.admit(method, path, query, scope["headers"])
 
-    async def _post(self, head: Head, principal: Principal, receive: Receive, send: Send) -> None:
+    async def _unknown(self, error: StoreError, head: Head, send: Send) -> None:
+        # Raised before anything is answered; afterwards nothing depends on the table.
+        log.error("sessions cannot be looked up: %s", error)
+        why = "Sessions cannot be looked up at the moment; try again"
+        await refuse(send, 503, why, cors(head), code=INTERNAL_ERROR)
+
+    async def _body(self, head: Head, receive: Receive, send: Send) -> bytes | None:
+        """What is posted; None if it is not to be acted on, which is answered then."""
         headers = cors(head)
-        if not (head.takes_json or head.takes_stream):
-            why = "Accept must allow application/json and text/event-stream"
-            await refuse(send, 406, why, headers)
-            return
-        body = await take(head, receive, send, self.guards.body_limit, headers)
-        if body is None:
-            return
+        if head.takes_json or head.takes_stream:
+            return await take(head, receive, send, self.guards.body_limit, headers)
+        await refuse(send, 406, _NEITHER, headers)
+        return None
+
+    async def _answer(self, head: Head, principal: Principal, body: bytes, way: Way) -> None:
+        """Answer what was posted, which is *body*."""
+        headers = cors(head)
+        send = way.send
         if not self._lifespan.ready:  # It was closed while the body came.
             why = "The server is stopping"
             await refuse(send, 503, why, [*LAST, *self._fixed], code=INTERNAL_ERROR)
@@ -228,7 +270,7 @@ class App:
             found = several(body, session)
             if session is not None:
                 if isinstance(found, list):
-                    await self._batch(found, session, head, principal, receive, send)
+                    await self._batch(found, session, head, principal, way)
                     return
                 session.spoil(message)
             await turn_away(send, Refusal.of(found if type(found) is Fault else message), headers)
@@ -256,11 +298,11 @@ class App:
         elif session is not None and call.row.name == INITIALIZE:
             await self.sessions.keep(session)
             headers = [*headers, (b"mcp-session-id", session.session.id.encode())]
-        reply = self._reply(send, headers, head, session)
+        reply = self._reply(way, headers, head, session)
         # A call may be open for days, as subscriptions are: what it came in is let go of here.
         del body, message
         try:
-            answer = await self._attend(call, session, reply, receive)
+            answer = await self._attend(call, session, reply, way)
             if session is not None:
                 await self.sessions.save(session)
             if answer is None:
@@ -279,20 +321,19 @@ class App:
         session: HttpSession,
         head: Head,
         principal: Principal,
-        receive: Receive,
-        send: Send,
+        way: Way,
     ) -> None:
         """Answer the messages of an array together."""
         headers = cors(head)
         if (refusal := _unknown_version(head)) is not None:
-            await turn_away(send, refusal, headers)
+            await turn_away(way.send, refusal, headers)
             return
         calls, answers = sort(found, session, head.mirror, principal)
         if not calls and not answers:
-            await bare(send, 202, headers)
+            await bare(way.send, 202, headers)
             return
-        reply = self._reply(send, headers, head, session)
-        watcher = asyncio.create_task(left(receive, reply.hang_up))
+        reply = self._reply(way, headers, head, session)
+        way.watch(reply.hang_up)
         try:
             async with asyncio.TaskGroup() as group:
                 each = [group.create_task(self._attend(call, session, reply)) for call in calls]
@@ -303,14 +344,14 @@ class App:
             else:
                 await reply.abandon()
         finally:
-            watcher.cancel()
+            way.unwatch()
             reply.release()
 
     def _reply(
-        self, send: Send, headers: list[Header], head: Head, session: HttpSession | None
+        self, way: Way, headers: list[Header], head: Head, session: HttpSession | None
     ) -> Reply:
         return Reply(
-            send,
+            way,
             headers,
             streams=head.takes_stream,
             json=head.takes_json,
@@ -319,11 +360,11 @@ class App:
         )
 
     async def _attend(
-        self, call: Call, session: HttpSession | None, reply: Reply, receive: Receive | None = None
+        self, call: Call, session: HttpSession | None, reply: Reply, way: Way | None = None
     ) -> tuple[bytes, int] | None:
         """The answer to *call* and its status; None if its caller wants none any more.
 
-        Without *receive* somebody else watches the connection.
+        Without *way* somebody else watches the connection.
         """
         call.outlet = reply
         waiting: list[Attendance | asyncio.TimerHandle] = []
@@ -332,7 +373,7 @@ class App:
             # No closure: it would weigh four times as much, in each call that waits for days.
             answer = await attended(
                 self.dispatch.respond(call),
-                partial(_wait, waiting, call, session, self.attended, reply, receive),
+                partial(_wait, waiting, call, session, self.attended, reply, way),
             )
         except asyncio.CancelledError as error:
             attendance = waiting[0] if waiting else None
@@ -513,9 +554,9 @@ def _wait(
     session: HttpSession | None,
     among: set[Attendance],
     reply: Reply,
-    receive: Receive | None,
+    way: Way | None,
 ) -> None:
-    attendance = Attendance(call, session, among, reply, receive)
+    attendance = Attendance(call, session, among, reply, way)
     waiting.append(attendance)
     if call.principal.expires_at is not None and call.method == LISTEN:
         # A subscription lasts no longer than what it was opened with (2026-07-28 § Subscriptions).

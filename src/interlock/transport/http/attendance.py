@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from interlock.protocol.call import Call
-from interlock.transport.http.plain import Receive
+from interlock.transport.http.plain import Way
 from interlock.transport.http.reply import Reply
 from interlock.transport.http.sessions import HttpSession
 
@@ -25,11 +25,11 @@ class End(Enum):
 class Attendance:
     """What a running call can be ended by. Made in the task that runs it.
 
-    While it lasts it stands in *among*, and in its session's running calls. Without *receive*
+    While it lasts it stands in *among*, and in its session's running calls. Without *way*
     somebody else watches the connection.
     """
 
-    __slots__ = ("_among", "_call", "_session", "_task", "_watcher", "end")
+    __slots__ = ("_among", "_call", "_reply", "_session", "_task", "_way", "end")
 
     def __init__(
         self,
@@ -37,10 +37,11 @@ class Attendance:
         session: HttpSession | None,
         among: set[Attendance],
         reply: Reply,
-        receive: Receive | None,
+        way: Way | None,
     ) -> None:
         self.end: End | None = None
-        self._watcher: asyncio.Task[None] | None = None
+        self._way = way
+        self._reply = reply
         self._among = among
         self._call = call
         self._session = session
@@ -48,16 +49,16 @@ class Attendance:
         among.add(self)
         if session is not None:
             session.running[call.id] = self
-        if receive is not None:
-            self._watcher = asyncio.create_task(self._watch(receive, reply))
+        if way is not None:
+            way.watch(self._leave)
         reply.fill_silence()
 
     def finish(self) -> End | None:
         """Nothing ends the call from here on; why it ended before its handler did, if it did."""
         if self.end is not None and self._task is not None:
             self._task.uncancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
+        if self._way is not None:
+            self._way.unwatch()
         self._among.discard(self)
         if self._session is not None:
             self._session.running.pop(self._call.id, None)
@@ -69,10 +70,8 @@ class Attendance:
     def stop(self) -> None:
         self._finish_early(End.STOPPED)
 
-    async def _watch(self, receive: Receive, reply: Reply) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        reply.hang_up()
+    def _leave(self) -> None:
+        self._reply.hang_up()
         # Closing the stream is how a modern client cancels; a legacy one may only have lost it
         # (2025-11-25 § Transports: a disconnect should not be taken for a cancellation).
         if self._session is None:
@@ -107,11 +106,3 @@ def attended(
                 yielded = coroutine.send(value)
     except StopIteration as stop:
         return stop.value
-
-
-async def left(receive: Receive, *leave: Callable[[], object]) -> None:
-    """Wait until the client of a request, whose body was read, closes the connection; then *leave*."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    for callback in leave:
-        callback()

@@ -8,6 +8,7 @@ from typing import Final
 from interlock.transport.http.guards import Head
 from interlock.transport.http.plain import LAST, Header, Receive, Send, refuse
 
+NO_JSON: Final = "Content-Type must be application/json, unencoded"
 SECONDS: Final = 60.0
 """How long a client may take over a body of which a part has come: that part is kept meanwhile."""
 
@@ -17,8 +18,7 @@ async def take(
 ) -> bytes | None:
     """The JSON that a request brings; None if it brings none to act on, which is answered then."""
     if not head.json_body:
-        why = "Content-Type must be application/json, unencoded"
-        await refuse(send, 415, why, headers)
+        await refuse(send, 415, NO_JSON, headers)
         return None
     event = await receive()
     body: bytes | None = event.get("body", b"")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from interlock.transport.http.attendance import left
-from interlock.transport.http.plain import Header, Receive, Send
+from interlock.transport.http.plain import Header, Receive, Send, left
 from interlock.transport.http.reply import ALIVE, HERE, STREAM_HEADERS
 from interlock.transport.http.streams import Stream
 

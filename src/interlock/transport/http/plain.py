@@ -5,8 +5,9 @@ Also the words of ASGI that every room here speaks.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
 
 from interlock.errors import INTERNAL_ERROR, INVALID_REQUEST
@@ -23,6 +24,60 @@ Header: TypeAlias = tuple[bytes, bytes]
 JSON: Final[Header] = (b"content-type", b"application/json")
 LAST: Final[list[Header]] = [(b"connection", b"close")]
 """Of a response after which nothing more is read."""
+
+
+class Way(Protocol):
+    """The way back to the client of one request, over whatever serves HTTP here."""
+
+    def send(self, event: MutableMapping[str, Any], /) -> Awaitable[None]:
+        """One ASGI event of a response that comes in parts. Raises `OSError` if the client left."""
+        ...
+
+    async def whole(self, status: int, headers: list[Header], body: bytes) -> None:
+        """A whole response; its length is added to *headers*. Raises as `send` does."""
+        ...
+
+    def watch(self, leave: Callable[[], object]) -> None:
+        """Call *leave* when the client leaves before it is answered. One watches at a time."""
+        ...
+
+    def unwatch(self) -> None: ...
+
+
+class AsgiWay:
+    """The way back through an ASGI server, which has handed over the whole body already."""
+
+    __slots__ = ("_receive", "_send", "_watcher")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._send = send
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+
+    def send(self, event: MutableMapping[str, Any], /) -> Awaitable[None]:
+        return self._send(event)
+
+    async def whole(self, status: int, headers: list[Header], body: bytes) -> None:
+        headers = [*headers, length(body)] if body else headers
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    def watch(self, leave: Callable[[], object]) -> None:
+        self._watcher = asyncio.create_task(left(self._receive, leave))
+
+    def unwatch(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+
+async def left(receive: Receive, *leave: Callable[[], object]) -> None:
+    """Wait until the client of a request, whose body was read, closes the connection; then *leave*."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    for callback in leave:
+        callback()
+
+
 _EXPOSED: Final = b"Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate"
 
 

@@ -22,7 +22,7 @@ from interlock.protocol.outgoing import outcome
 from interlock.protocol.session import State
 from interlock.transport.channel import HIGH_WATER
 from interlock.transport.http.hardening import UNKEPT
-from interlock.transport.http.plain import JSON, Header, Send, length
+from interlock.transport.http.plain import JSON, Header, Way
 from interlock.transport.http.sessions import HttpSession
 from interlock.transport.http.streams import Reader, Stream
 from interlock.wire import sse
@@ -38,6 +38,8 @@ STREAM_HEADERS: Final[tuple[Header, ...]] = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
+ANSWER: Final[tuple[Header, ...]] = (JSON, UNKEPT)
+"""What a response in one piece begins with."""
 HERE: Final = sse.comment()
 ALIVE: Final = sse.comment("alive")
 
@@ -61,19 +63,19 @@ class Reply:
         "_json",
         "_keep_alive",
         "_reader",
-        "_send",
         "_session",
         "_size",
         "_started",
         "_stream",
         "_streams",
         "_timer",
+        "_way",
         "dead",
     )
 
     def __init__(
         self,
-        send: Send,
+        way: Way,
         headers: list[Header],
         *,
         streams: bool = True,
@@ -83,7 +85,7 @@ class Reply:
     ) -> None:
         self.dead = False
         """Nothing more goes out on this connection: the client left it, or we closed it."""
-        self._send = send
+        self._way = way
         self._headers = headers
         self._streams = streams
         self._json = json
@@ -193,8 +195,7 @@ class Reply:
                 self._put(body)
             await self._end_stream()
         elif not self.dead:
-            own = [JSON, length(alone), UNKEPT, *self._headers, *headers]
-            await self._whole(status, own, alone)
+            await self._whole(status, [*ANSWER, *self._headers, *headers], alone)
 
     async def abandon(self) -> None:
         """End without an answer: the call was cancelled by whoever made it."""
@@ -216,8 +217,7 @@ class Reply:
 
     async def _whole(self, status: int, headers: list[Header], body: bytes) -> None:
         try:
-            await self._send({"type": "http.response.start", "status": status, "headers": headers})
-            await self._send({"type": "http.response.body", "body": body})
+            await self._way.whole(status, headers, body)
         except OSError:
             self.hang_up()
 
@@ -283,7 +283,7 @@ class Reply:
         self._started = True
         headers = [*STREAM_HEADERS, *self._headers]
         try:
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._way.send({"type": "http.response.start", "status": 200, "headers": headers})
         except OSError:
             self.hang_up()
 
@@ -291,7 +291,7 @@ class Reply:
         if self.dead:
             return
         try:
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+            await self._way.send({"type": "http.response.body", "body": chunk, "more_body": more})
         except OSError:
             self.hang_up()
 

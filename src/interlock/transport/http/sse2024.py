@@ -18,7 +18,6 @@ from interlock.protocol.call import LOCAL, Principal, Service
 from interlock.protocol.gate import Gate
 from interlock.transport.channel import HIGH_WATER
 from interlock.transport.duplex import serve
-from interlock.transport.http.attendance import left
 from interlock.transport.http.bodies import take
 from interlock.transport.http.expiry import at_expiry
 from interlock.transport.http.guards import Head
@@ -31,6 +30,7 @@ from interlock.transport.http.plain import (
     bare,
     cors,
     deny,
+    left,
     preflight,
     refuse,
 )
