@@ -1,6 +1,7 @@
 """Packages of others that ours is tried against: pinned here, built under .peers, kept between runs.
 
-Usage: python .ci/peers.py NAME...   (py-git mcp2 mcp1 fastmcp node browser hosts)
+Usage: python .ci/peers.py NAME...
+(py-git mcp2 mcp2-3.11 mcp1 fastmcp translate node compiled browser hosts)
 
 Python peers are environments (.peers/mcp2/bin/python), npm peers are folders
 (.peers/node/node_modules, with the Node to run them as .peers/node/bin/node).
@@ -11,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -26,8 +28,10 @@ FAST = ("uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0")
 PYTHON: dict[str, tuple[str, ...]] = {
     "py-git": ("mcp-server-git==2026.10.19", "mcp-server-time==2026.10.19"),
     "mcp2": ("mcp==2.3.0", *FAST),
+    "mcp2-3.11": ("mcp==2.3.0", *FAST),
     "mcp1": ("mcp==1.30.0", *FAST),
     "fastmcp": ("mcp==2.3.0", *FAST),
+    "translate": ("dcc-mcp-server==0.20.49",),
 }
 
 NPM: dict[str, dict[str, str]] = {
@@ -41,6 +45,10 @@ NPM: dict[str, dict[str, str]] = {
         "@modelcontextprotocol/server-filesystem": "2026.8.31",
         "zod": "4.1.12",
     },
+    "compiled": {
+        "@temporal-cortex/cortex-mcp-linux-x64": "0.9.1",
+        "mcp-time-linux-x64": "0.4.0",
+    },
     "browser": {
         "@sparticuz/chromium": "153.0.0",
         "playwright-core": "1.65.1",
@@ -50,6 +58,12 @@ NPM: dict[str, dict[str, str]] = {
         "@google/gemini-cli": "0.61.0",
         "@openai/codex": "0.169.0",
     },
+}
+
+# Programs compiled for one kind of machine; what measures them does without them elsewhere.
+BUILT_FOR: dict[str, tuple[str, str]] = {
+    "compiled": ("linux", "x86_64"),
+    "translate": ("linux", "x86_64"),
 }
 
 # fastmcp asks for a newer certifi than an index may have. Only the list of certificate authorities
@@ -73,11 +87,15 @@ for head in heads:
 
 
 def build_python(name: str, folder: Path) -> None:
-    """An environment of the newest CPython here, as it is the fastest, with the pins of `name`."""
+    """An environment with the pins of `name`: of the newest CPython here, as it is the fastest, or
+    of the version that the name ends with.
+    """
     found = subprocess.run(
         [PYTHONS], check=True, capture_output=True, text=True
     ).stdout.splitlines()
-    interpreter = found[-1].partition(" ")[2] if found else sys.executable
+    interpreters = dict(line.split(" ", 1) for line in found)
+    newest = list(interpreters.values())[-1] if found else sys.executable
+    interpreter = interpreters.get(name.rpartition("-")[2], newest)
     subprocess.run([interpreter, "-m", "venv", folder], check=True)
     pins = list(PYTHON[name])
     if heads := LOOSENED.get(name):
@@ -141,7 +159,11 @@ def main(names: list[str]) -> int:
     if strangers or not names:
         print(f"expected one or more of: {' '.join(known)}; got: {' '.join(names) or 'nothing'}")
         return 2
+    here = (sys.platform, platform.machine())
     for name in names:
+        if BUILT_FOR.get(name, here) != here:
+            print(f"left out .peers/{name}: it is compiled for {' '.join(BUILT_FOR[name])} only")
+            continue
         try:
             ready(name)
         except subprocess.CalledProcessError as failure:
