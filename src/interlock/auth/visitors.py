@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable
 
-from interlock.auth.browser import LOGIN_SECONDS, Ask, Browser, Pasted, Say
+from interlock.auth.browser import LOGIN_SECONDS, PASTED_TO, Ask, Browser, Pasted, Say
 from interlock.auth.oauth import Visitors
 from interlock.auth.opening import open_page
 
@@ -29,9 +29,13 @@ def in_browser(
     )
 
 
-def by_hand(ask: Ask, say: Say | None = None) -> Visitors:
-    """A browser anywhere: the person opens the page there, and brings its last address back."""
-    return lambda last: contextlib.nullcontext(Pasted(say or _tell, ask))
+def by_hand(ask: Ask, say: Say | None = None, *, port: int | None = None) -> Visitors:
+    """A browser anywhere: the person opens the page there, and brings its last address back.
+
+    *port* stands in that address, for servers that know us by one; nobody listens at it.
+    """
+    back = PASTED_TO if port is None else f"http://127.0.0.1:{port}/callback"
+    return lambda last: contextlib.nullcontext(Pasted(say or _tell, ask, redirect_uri=back))
 
 
 def _tell(line: str) -> None:

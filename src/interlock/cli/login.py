@@ -80,7 +80,7 @@ def command(
     if no_browser and (cast("TextIO | None", sys.stdin) is None or sys.stdin.closed):
         raise Problem("--no-browser reads an address from stdin, which is closed.", code=USAGE)
     port = port or found.port
-    visitors = by_hand(_ask, say) if no_browser else in_browser(say, port=port)
+    visitors = by_hand(_ask, say, port=port) if no_browser else in_browser(say, port=port)
     asyncio.run(_log_in(found, visitors, scopes, principal, again=again, as_json=as_json))
 
 
