@@ -170,7 +170,8 @@ class Dispatch:
         self.service = service
         self._handle = service.handle
         self._info = members(encode({SERVER_INFO: service.info}))
-        meta = b'"_meta":' + encode(self._info)
+        self._own_meta = Raw(encode(self._info))
+        meta = b'"_meta":%b' % self._own_meta
         self._plain = b'"resultType":"complete",' + meta + b"}"
         self._asks = b'"resultType":"input_required",' + meta + b"}"
         self._unkept = b'"ttlMs":0,"cacheScope":"private",' + self._plain
@@ -185,7 +186,7 @@ class Dispatch:
                 result = await self._handle(call)
                 if isinstance(result, InputRequired) and call.session is not None:
                     result = await rounds(self._handle, call, result, _asker(call))
-                return success(call.id, self.body(call, result)), 200
+                return self.response(call, result), 200
             except RpcError as error:
                 return self.error(call, error)
         except (Exception, SystemExit) as error:
@@ -217,12 +218,35 @@ class Dispatch:
         log.error("%s failed (incident %s)", call.method, incident, exc_info=error)
         return failure(call.id, INTERNAL_ERROR, f"Internal error (incident {incident})"), 200
 
+    def response(self, call: Call, result: object) -> bytes:
+        """The response that *result* makes. What is JSON already is copied once: it may be large.
+
+        Raises what `body` does.
+        """
+        if type(result) is not RawResult:
+            return success(call.id, self.body(call, result))
+        if result.relayed:
+            fields = result.fields if result.fields is not None else members(result.body)
+            return encode(
+                {"jsonrpc": "2.0", "id": call.id, "result": self._restamped(call, fields)}
+            )
+        body = result.body
+        if not call.envelope.revision.modern:
+            return success(call.id, body)
+        last = b",%b}" if len(body) > 2 else b"%b}"
+        opening = b'{"jsonrpc":"2.0","id":%b,"result":' % encode(call.id)
+        return b"".join((opening, memoryview(body)[:-1], last % self._plain))
+
     def body(self, call: Call, result: object) -> bytes | Raw:
         """*result* as JSON, with what the call's era adds to it and without what it does not know.
 
         Raises `TypeError` for what is no result: handlers are other people's.
         """
         modern = call.envelope.revision.modern
+        row = call.row
+        if type(result) is row.result and not row.cacheable and result.meta is None:
+            # Most are: nothing raw, nothing to ask, nothing said of keeping it.
+            return self._stamp(encode(result), self._plain) if modern else encode(result)
         if type(result) is RawResult:
             if result.relayed:
                 return self._restamp(call, result.body)
@@ -255,29 +279,34 @@ class Dispatch:
     def _restamp(self, call: Call, encoded: bytes | Raw, *, asks: bool = False) -> bytes:
         """The same for a result that has stamps already, perhaps of another era."""
         fields = members(encoded)
-        meta = members(fields.get("_meta", Raw()))
-        kind = bytes(fields.get("resultType", _INPUT_REQUIRED if asks else _COMPLETE))
+        if asks:
+            fields.setdefault("resultType", _INPUT_REQUIRED)
+        return encode(self._restamped(call, fields))
+
+    def _restamped(self, call: Call, fields: dict[str, Raw]) -> dict[str, Raw]:
+        """A result's members with the stamps of this hop and era; *fields* stay as they are."""
+        kind = fields.get("resultType", _COMPLETE)
+        given = fields.get("_meta")
+        meta = members(given) if given is not None else {}
         if call.envelope.revision.modern:
-            fields["resultType"] = Raw(kind)
+            own = Raw(encode({**meta, **self._info})) if meta else self._own_meta
+            stamped = {**fields, "resultType": kind, "_meta": own}
             if call.row.cacheable and kind == _COMPLETE:
-                fields.setdefault("ttlMs", _ZERO)
-                fields.setdefault("cacheScope", _PRIVATE)
-            fields["_meta"] = Raw(encode({**meta, **self._info}))
-            return encode(fields)
+                stamped.setdefault("ttlMs", _ZERO)
+                stamped.setdefault("cacheScope", _PRIVATE)
+            return stamped
         if kind != _COMPLETE:
             raise _unasked(call)
-        for name in ("resultType", "ttlMs", "cacheScope"):
-            fields.pop(name, None)
+        bare = {name: value for name, value in fields.items() if name not in _STAMPS}
         meta.pop(SERVER_INFO, None)
         if meta:
-            fields["_meta"] = Raw(encode(meta))
-        else:
-            fields.pop("_meta", None)
-        return encode(fields)
+            bare["_meta"] = Raw(encode(meta))
+        return bare
 
 
-_COMPLETE: Final = b'"complete"'
-_INPUT_REQUIRED: Final = b'"input_required"'
+_STAMPS: Final = frozenset({"resultType", "ttlMs", "cacheScope", "_meta"})
+_COMPLETE: Final = Raw(b'"complete"')
+_INPUT_REQUIRED: Final = Raw(b'"input_required"')
 _ZERO: Final = Raw(b"0")
 _PRIVATE: Final = Raw(b'"private"')
 

@@ -164,7 +164,8 @@ class Tools:
         self._threads = threads
         self._parking = parking
 
-    async def call(self, call: Call) -> Result:
+    def call(self, call: Call) -> Awaitable[Result]:
+        """The way of *call* to its tool; raises at once where there is none for this caller."""
         params = call.params
         assert isinstance(params, CallToolParams)
         tool = self.shelf.get(params.name)
@@ -177,12 +178,12 @@ class Tools:
         if tool.mirrored:
             hold(call, tool.mirrored)
         if tool.task is not None or params.task:
-            return await self._outliving(call, tool)
+            return self._outliving(call, tool)
         if tool.asks or params.request_state is not None:
-            return await self._parking.answer(
+            return self._parking.answer(
                 call, tool.signature, lambda own: tool.run(own, self._context, self._threads)
             )
-        return await tool.run(call, self._context, self._threads)
+        return tool.run(call, self._context, self._threads)
 
     async def _outliving(self, call: Call, tool: FunctionTool) -> Result:
         """Call a tool that may become a task, or that somebody wants to."""

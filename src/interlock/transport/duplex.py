@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 from collections.abc import Callable, Sized
 from typing import Final
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from interlock.errors import (
     INVALID_PARAMS,
@@ -37,6 +38,7 @@ from interlock.protocol.outlet import SILENT, Outlet
 from interlock.protocol.session import Session
 from interlock.transport.channel import HIGH_WATER, MESSAGE_LIMIT, Channel
 from interlock.transport.eager import eagerly
+from interlock.transport.pipes import PipeChannel
 from interlock.wire.jsonrpc import Message, encode, join_batch, notification, request
 from interlock.wire.meta import Id, RawResult, Wire
 from interlock.wire.methods import INITIALIZE, LISTEN, TO_SERVER
@@ -120,67 +122,59 @@ class Waiting:
             self.settle(TimedOut(why))
 
 
-class _CallOutlet:
+class _CallOutlet(Struct, eq=False):
     """The way back for one call: the shared channel, until the call has been answered."""
 
-    __slots__ = ("_asked", "_duplex", "_legacy")
-
-    def __init__(self, duplex: Duplex, *, legacy: bool) -> None:
-        self._asked: tuple[Waiting, ...] = ()
-        self._duplex: Duplex | None = duplex
-        self._legacy = legacy
+    duplex: Duplex | None
+    legacy: bool
+    asked: tuple[Waiting, ...] = ()
 
     def notify(self, method: str, params: Wire | Raw) -> None:
-        if self._duplex is not None:
-            self._duplex.notify(method, params)
+        if self.duplex is not None:
+            self.duplex.notify(method, params)
 
     async def drain(self) -> None:
-        if self._duplex is not None:
-            await self._duplex.channel.drain()
+        if self.duplex is not None:
+            await self.duplex.channel.drain()
 
     async def ask(self, method: str, params: Wire | Raw, *, key: str = "") -> Raw:
-        if not self._legacy:
+        if not self.legacy:
             raise RpcError(METHOD_NOT_FOUND, f"{method} cannot be sent to a modern client")
-        duplex = self._duplex
+        duplex = self.duplex
         if duplex is None:
             raise ConnectionLost(f"{method} was asked after the call had been answered")
         waiting = duplex.waiting(method)
-        self._asked = (*self._asked, waiting)
+        self.asked = (*self.asked, waiting)
         try:
             return await duplex.ask(method, params, waiting=waiting)
         except InvalidMessage as error:
             # For a handler it is what an error would have been: the question has no answer.
             raise RpcError(INVALID_PARAMS, str(error)) from None
         finally:
-            self._asked = tuple(other for other in self._asked if other is not waiting)
+            self.asked = tuple(other for other in self.asked if other is not waiting)
 
     def close_stream(self, retry: float) -> None:
         pass
 
     def shut(self) -> None:
-        self._duplex = None
-        for waiting in self._asked:
+        self.duplex = None
+        for waiting in self.asked:
             # By a task that the handler left behind: a question belongs to a call that runs.
             waiting.settle(ConnectionLost("the call was over before it was answered"))
 
 
-class _Run:
-    """A call of the peer's that runs."""
+class _Run(Struct, eq=False):
+    """A call of the peer's that did not finish at once."""
 
-    __slots__ = ("call", "outlet", "task", "together")
-
-    def __init__(self, call: Call, outlet: _CallOutlet, together: _Together | None) -> None:
-        self.call = call
-        self.outlet = outlet
-        self.together = together
-        self.task: asyncio.Task[None] | None = None
+    call: Call
+    outlet: _CallOutlet
+    task: asyncio.Task[None]
 
     def cancel(self) -> None:
         # From here on the call gets no answer, whatever its handler makes of it (§ Cancellation).
         self.call.cancelled = True
         self.outlet.shut()
-        if self.task is not None:
-            self.task.cancel()
+        self.task.cancel()
 
 
 class _Together:
@@ -239,14 +233,15 @@ class Duplex:
         Calls that run get `GRACE` seconds to finish: `server < requests` is a use. What a server
         asked that has gone nobody need answer. Cancelling it ends them at once.
         """
-        take = self._take
-        receive = self.exchange.receive
+        take = self._take_all
         channel = self.channel
+        # Pipes hand over what comes in the step that read it; any other wakes this one.
+        prompt = isinstance(channel, PipeChannel)
+        receive = functools.partial(channel.receive, take) if prompt else channel.receive
         grace = 0.0
         try:
-            while batch := await channel.receive():
-                for data in batch:
-                    take(receive(data))
+            while batch := await receive():
+                take(batch)
                 if self.exchange.serves and channel.backlog > MESSAGE_LIMIT:
                     # Whoever asks without end and reads no answer is not read either.
                     await channel.drain()
@@ -327,6 +322,15 @@ class Duplex:
             notice = CancelledNotice(request_id=waiting.id, reason=why)
             self.channel.send(notification(CANCELLED, encode(notice)))
 
+    def _take_all(self, batch: list[bytes]) -> None:
+        receive = self.exchange.receive
+        for data in batch:
+            event = receive(data)
+            if type(event) is Call:
+                self._start(event, None)
+            else:
+                self._take(event)
+
     def _take(self, event: Event[Waiting], together: _Together | None = None) -> None:
         match event:
             case Call() as call:
@@ -362,16 +366,14 @@ class Duplex:
                 pass
 
     def _start(self, call: Call, together: _Together | None) -> None:
-        outlet = _CallOutlet(self, legacy=call.session is not None)
-        call.outlet = outlet
-        run = _Run(call, outlet, together)
-        run.task = eagerly(self._answer(run), self._loop)
-        if not run.task.done():
-            self._runs[call.id] = self.exchange.running[call.id] = run
+        outlet = call.outlet = _CallOutlet(self, call.session is not None)
+        task = eagerly(self._answer(call, outlet, together), self._loop)
+        if not task.done():
+            self._runs[call.id] = self.exchange.running[call.id] = _Run(call, outlet, task)
             # Not in `_answer`: a task that is cancelled before it starts runs none of it.
-            run.task.add_done_callback(lambda _: self._forget(call.id))
+            task.add_done_callback(lambda _: self._forget(call.id))
         if together is not None:
-            together.expect(run.task)
+            together.expect(task)
 
     def _forget(self, id: Id) -> None:
         del self._runs[id]
@@ -380,8 +382,7 @@ class Duplex:
             for waiting in self.exchange.waiting.values():
                 waiting.renew()
 
-    async def _answer(self, run: _Run) -> None:
-        call = run.call
+    async def _answer(self, call: Call, outlet: _CallOutlet, together: _Together | None) -> None:
         try:
             body, _ = await self._dispatch.respond(call)
         except asyncio.CancelledError as error:
@@ -391,17 +392,17 @@ class Duplex:
             # Nobody cancelled this call: its handler waited for something that was.
             body, _ = self._dispatch.mishap(call, error)
         finally:
-            run.outlet.shut()
+            outlet.shut()
         if call.cancelled:
             return
-        if run.together is None:
+        if together is None:
             self.channel.send(body)
         else:
-            run.together.add(body)
+            together.add(body)
 
     async def _end_runs(self, grace: float) -> None:
         runs = list(self._runs.values())
-        tasks = [run.task for run in runs if run.task is not None]
+        tasks = [run.task for run in runs]
         try:
             if tasks and grace:
                 for run in runs:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 import os
 import selectors
 import socket
@@ -16,19 +18,21 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from queue import SimpleQueue
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final, TypeAlias, TypeVar
 
 from interlock.errors import ConnectionLost
 from interlock.transport.channel import HIGH_WATER, MESSAGE_LIMIT
 from interlock.wire.ndjson import LineTooLong, Splitter
 
-_CHUNK: Final = 256 * 1024
+_CHUNK: Final = 64 * 1024
+"""Bytes that are read at once: what a pipe holds. For twice that malloc asks the kernel each time."""
 _STALLED: Final = 1.0
 """Seconds without a byte taken after which a closing channel gives up on its reader."""
 _FLUSH_AT_MOST: Final = 10.0
 
 
 AnyTransport = TypeVar("AnyTransport", asyncio.ReadTransport, asyncio.WriteTransport)
+Take: TypeAlias = Callable[[list[bytes]], object]
 
 
 class PipeChannel(asyncio.Protocol):
@@ -44,6 +48,8 @@ class PipeChannel(asyncio.Protocol):
         self._unread = 0
         """Bytes that came since the last receive, whole messages or not."""
         self._waiting: asyncio.Future[None] | None = None
+        self._take: Take | None = None
+        self._taking = False
         self._held_back = False
         self._incoming: asyncio.ReadTransport | None = None
         self._outgoing: asyncio.WriteTransport | None = None
@@ -71,15 +77,22 @@ class PipeChannel(asyncio.Protocol):
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self._incoming = self._outgoing = transport
 
-    async def receive(self) -> list[bytes]:
+    async def receive(self, take: Take | None = None) -> list[bytes]:
+        """As every `Channel` does. With *take* whoever waits here is not woken for what comes: it
+        is handed to *take* in the step that read it, and what *take* sends goes out in that step.
+
+        What *take* raises comes out here. It is not handed more than a peer reads the answers of.
+        """
         while not self._inbox:
             if self._over or self._closed:
                 return []
             self._waiting = self._loop.create_future()
+            if take is not None:
+                self._take = functools.partial(contextvars.copy_context().run, take)
             try:
                 await self._waiting
             finally:
-                self._waiting = None
+                self._waiting = self._take = None
         batch = self._inbox
         self._inbox = []
         self._unread = 0
@@ -93,7 +106,7 @@ class PipeChannel(asyncio.Protocol):
         if b"\n" in message:
             # JSON has no raw newline inside a string, so this one stands between tokens.
             message = message.replace(b"\n", b" ")
-        if not self._outbox:
+        if not self._outbox and not self._taking:
             self._loop.call_soon(self._flush)
         self._outbox.append(message)
         self._outbox_size += len(message) + 1
@@ -125,6 +138,9 @@ class PipeChannel(asyncio.Protocol):
             self._oversized(error, lines)
         if self._closed:
             return
+        if lines and self._take is not None and self._hand_over(lines, self._take):
+            self._unread = 0
+            return
         self._unread += len(data)
         if lines:
             self._inbox += lines
@@ -142,6 +158,23 @@ class PipeChannel(asyncio.Protocol):
     def _input_ended(self) -> None:
         """Nothing more comes from the source: here that is the end, a process may say more."""
         self._finish(ConnectionLost("the other side closed its end of the pipe"))
+
+    def _hand_over(self, lines: list[bytes], take: Take) -> bool:
+        """Let who waits have *lines* now; false if it is leaving, or is to wait for the peer."""
+        waiting = self._waiting
+        if waiting is None or waiting.done() or self.backlog > MESSAGE_LIMIT:
+            return False
+        self._taking = True
+        try:
+            take(lines)
+        except Exception as error:
+            # The top of a step that is nobody's: it belongs to whoever waits.
+            if not waiting.done():
+                waiting.set_exception(error)
+        finally:
+            self._taking = False
+            self._flush()
+        return True
 
     def _oversized(self, error: LineTooLong, lines: list[bytes]) -> None:
         """A line was dropped. An empty message stands for it, so that the protocol can answer."""
@@ -262,7 +295,10 @@ async def connect_reader(protocol: asyncio.Protocol, source: IO[bytes]) -> async
     loop = asyncio.get_running_loop()
     if not _can_be_awaited(source.fileno()):
         return _ThreadReader(loop, protocol, source)
-    return await _whole(loop.connect_read_pipe(lambda: protocol, source))
+    transport = await _whole(loop.connect_read_pipe(lambda: protocol, source))
+    with contextlib.suppress(AttributeError):  # uvloop reads as it likes
+        transport.max_size = _CHUNK  # type: ignore[attr-defined]  asyncio's own is 256 kB
+    return transport
 
 
 async def connect_writer(protocol: asyncio.BaseProtocol, sink: IO[bytes]) -> asyncio.WriteTransport:
