@@ -1,15 +1,17 @@
 """The whole suite is listened to: whatever our server or client sends in a test must be valid.
 
-Every conversation of ours goes through one of three seams: a `Duplex` over a channel, an `App`, the
-engine of an `HttpLink`. Each is tapped where it is made, for as long as the suite runs; a test in
-which our side said what its revision does not allow fails. What its peer says is not judged, except
-where the peer is a program of ours in another process.
+Every conversation of ours goes through one of four seams: a `Duplex` over a channel, an `App`, the
+engine of an `HttpLink`, an `InProcessLink`. Each is tapped where it is made, for as long as the suite
+runs; a test in which our side said what its revision does not allow fails. What its peer says is not
+judged, except where the peer is ours as well: a server that a client calls in this process, a program
+of ours in another.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -17,6 +19,7 @@ from weakref import WeakKeyDictionary
 import pytest
 from tests.official import complaint
 
+from interlock.client.in_process import InProcessLink
 from interlock.testing.listening import Ear, Endpoint, TappedChannel, TappedEngine
 from interlock.testing.wiretap import BOTH, Side, Violation, Wiretap
 from interlock.transport.channel import Channel
@@ -71,7 +74,7 @@ class Listener:
 
 
 class Taps:
-    """The three seams, tapped and let go again."""
+    """The four seams, tapped and let go again."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -79,7 +82,9 @@ class Taps:
 
     def install(self) -> None:
         listener = self._listener
-        duplex, link, serve = Duplex.__init__, HttpLink.__init__, App.__call__
+        duplex, link = Duplex.__init__, HttpLink.__init__
+        serve, post = App.__call__, App.post
+        in_process = InProcessLink.__init__
 
         def tapped_duplex(self: Duplex, channel: Channel, exchange: Any, *args: Any, **more: Any):
             side: Side = "server" if exchange.serves else "client"
@@ -91,6 +96,9 @@ class Taps:
             judged = BOTH if url in OURS else ("client",)
             link(self, url, TappedEngine(engine, listener.ear(*judged)), *args, **more)
 
+        def tapped_in_process(self: InProcessLink, *args: Any) -> None:
+            in_process(self, *args, hear=listener.ear(*BOTH).hear)
+
         async def tapped_app(self: App, scope: Scope, receive: Receive, send: Send) -> None:
             async def app(scope: Scope, receive: Receive, send: Send) -> None:
                 await serve(self, scope, receive, send)
@@ -101,9 +109,14 @@ class Taps:
                 return
             await listener.endpoint(self).serve(app, scope, receive, send)
 
+        async def tapped_post(self: App, *asked: Any) -> None:
+            await listener.endpoint(self).post(partial(post, self), *asked)
+
         self._patch.setattr(Duplex, "__init__", tapped_duplex)
         self._patch.setattr(HttpLink, "__init__", tapped_link)
         self._patch.setattr(App, "__call__", tapped_app)
+        self._patch.setattr(App, "post", tapped_post)
+        self._patch.setattr(InProcessLink, "__init__", tapped_in_process)
 
     def remove(self) -> None:
         self._patch.undo()

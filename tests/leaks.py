@@ -12,7 +12,7 @@ import base64
 import binascii
 import logging
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping, MutableMapping
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -23,9 +23,11 @@ from interlock.auth.issuer.issuer import Issuer
 from interlock.auth.issuer.requests import Request as Asked
 from interlock.auth.issuer.responses import Response as Given
 from interlock.errors import InterlockError
+from interlock.protocol.gate import RawHeaders
 from interlock.transport.http.asgi import App
 from interlock.transport.http.engine import AiohttpEngine, Request, Response
-from interlock.transport.http.plain import Receive, Scope, Send
+from interlock.transport.http.guards import Head
+from interlock.transport.http.plain import Header, Receive, Scope, Send, Way
 
 SHORTEST: Final = 12
 """Characters below which a word may stand anywhere by chance."""
@@ -146,8 +148,38 @@ def without_leaks(request: pytest.FixtureRequest) -> Generator[None]:
         pytest.fail("A secret was written:\n" + "\n".join(told[:5]))
 
 
+def _hear(where: str, headers: Iterable[Header], body: bytes) -> None:
+    for name, value in headers:
+        leaks.hear(f"a header of {where}", f"{name!r}: {value!r}")
+    if body:
+        leaks.hear(f"an answer of {where}", body.decode(errors="replace"))
+
+
+class _Heard:
+    """The way back to a client, with what goes it."""
+
+    def __init__(self, way: Way, where: str) -> None:
+        self._way = way
+        self._where = where
+        self.watch = way.watch
+        self.unwatch = way.unwatch
+
+    async def send(self, event: MutableMapping[str, Any], /) -> None:
+        _hear(self._where, event.get("headers", ()), event.get("body", b""))
+        await self._way.send(event)
+
+    async def answer(self, headers: list[Header], body: bytes) -> None:
+        _hear(self._where, headers, body)
+        await self._way.answer(headers, body)
+
+    async def whole(self, status: int, headers: list[Header], body: bytes) -> None:
+        _hear(self._where, headers, body)
+        await self._way.whole(status, headers, body)
+
+
 def _tap(taps: pytest.MonkeyPatch) -> None:
     send, serve, handle = AiohttpEngine.send, App.__call__, Issuer.handle
+    post = App.post
     begin = InterlockError.__init__
 
     async def sending(self: AiohttpEngine, request: Request) -> Response:
@@ -170,13 +202,17 @@ def _tap(taps: pytest.MonkeyPatch) -> None:
             leaks.learn_headers({name.decode("latin-1"): value.decode("latin-1")})
 
         async def saying(event: Any) -> None:
-            for name, value in event.get("headers", ()):
-                leaks.hear(f"a header of {self.path}", f"{name!r}: {value!r}")
-            if body := event.get("body"):
-                leaks.hear(f"an answer of {self.path}", body.decode(errors="replace"))
+            _hear(self.path, event.get("headers", ()), event.get("body", b""))
             await send(event)
 
         await serve(self, scope, receive, saying)
+
+    async def posted(
+        self: App, head: Head, headers: RawHeaders, query: bytes, body: bytes, way: Way
+    ) -> None:
+        for name, value in headers:
+            leaks.learn_headers({name.decode("latin-1"): value.decode("latin-1")})
+        await post(self, head, headers, query, body, _Heard(way, self.path))
 
     async def handling(self: Issuer, request: Asked) -> Given:
         leaks.learn_headers({name: values[0] for name, values in request.headers.items()})
@@ -195,5 +231,6 @@ def _tap(taps: pytest.MonkeyPatch) -> None:
 
     taps.setattr(AiohttpEngine, "send", sending)
     taps.setattr(App, "__call__", serving)
+    taps.setattr(App, "post", posted)
     taps.setattr(Issuer, "handle", handling)
     taps.setattr(InterlockError, "__init__", beginning, raising=False)

@@ -56,7 +56,7 @@ class Doors:
     def __init__(
         self, endpoint: App, operator: App, beside: Mapping[str, HttpApp] | None = None
     ) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._operator = operator
         longest_first = sorted((beside or {}).items(), key=lambda each: -len(each[0]))
         self._beside = [(prefix.rstrip("/"), app) for prefix, app in longest_first]
@@ -65,8 +65,8 @@ class Doors:
         self._all += {id(app): app for _, app in longest_first}.values()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app: HttpApp = self._endpoint
-        if scope["type"] == "http" and scope["path"] != self._endpoint.path:
+        app: HttpApp = self.endpoint
+        if scope["type"] == "http" and scope["path"] != self.endpoint.path:
             app = self._at(scope["path"])
         await app(scope, receive, send)
 
@@ -84,11 +84,11 @@ class Doors:
     def _at(self, path: str) -> HttpApp:
         if path == self._operator.path:
             return self._operator
-        gate = self._endpoint.gate
-        if _lies_in(path, self._endpoint.path) or (gate is not None and path in gate.documents):
-            return self._endpoint
+        gate = self.endpoint.gate
+        if _lies_in(path, self.endpoint.path) or (gate is not None and path in gate.documents):
+            return self.endpoint
         found = (app for prefix, app in self._beside if _lies_in(path, prefix))
-        return next(found, self._endpoint)
+        return next(found, self.endpoint)
 
 
 async def serve_gateway(

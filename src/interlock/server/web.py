@@ -1,4 +1,7 @@
-"""Serve over HTTP: uvicorn under uvloop, with streams that end before it waits for connections."""
+"""Serve over HTTP, under uvloop: by a server of our own, or by uvicorn where that is asked for.
+
+Either way streams end before anybody waits for connections to.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,20 @@ import contextlib
 import errno
 import gc
 import importlib.util
+import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Coroutine, Generator, Sequence
-from typing import Any, Final, Protocol
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from interlock.errors import ConfigError
 from interlock.protocol.call import Service
 from interlock.transport.http.asgi import App
 from interlock.transport.http.guards import BODY_LIMIT, LOOPBACK
+from interlock.transport.http.h1 import H1, Connection, Limits
 from interlock.transport.http.plain import Receive, Scope, Send
 
 LEAVE_SECONDS: Final = 1
@@ -36,6 +43,8 @@ def run_http(
     sse_path: str | None,
     websocket: bool,
     ready: Callable[[int], None] | None = None,
+    server: HttpServer = "h1",
+    at: At | None = None,
 ) -> None:
     """Serve *service* until SIGINT or SIGTERM: what `run` does over HTTP; see `serve_http`."""
     app = App(
@@ -46,7 +55,7 @@ def run_http(
         sse_path=sse_path,
         websocket=websocket,
     )
-    run_in_fast_loop(serve_http(app, host, port, ready, websocket=websocket))
+    run_in_fast_loop(serve_http(app, host, port, ready, websocket=websocket, server=server, at=at))
 
 
 class HttpApp(Protocol):
@@ -63,6 +72,33 @@ class HttpApp(Protocol):
     async def stop(self) -> None: ...
 
 
+HttpServer: TypeAlias = Literal["h1", "uvicorn"]
+"""What speaks HTTP: a server of our own, or uvicorn."""
+
+
+class At(NamedTuple):
+    """Where else than at a plain TCP port to listen: with TLS, or at a Unix socket.
+
+    *certificate* and *key* are PEM files, the first with its whole chain; *key* may be in it too.
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    unix: Path | None = None
+
+    def context(self) -> ssl.SSLContext | None:
+        if self.certificate is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+        except OSError as error:  # `ssl.SSLError` is one.
+            raise ConfigError(
+                f"{self.certificate} is no certificate to serve with: {error.strerror or error}"
+            ) from None
+        return context
+
+
 async def serve_http(
     app: HttpApp,
     host: str,
@@ -70,13 +106,81 @@ async def serve_http(
     ready: Callable[[int], None] | None = None,
     *,
     websocket: bool = False,
+    server: HttpServer = "h1",
+    at: At | None = None,
+    limits: Limits | None = None,
 ) -> None:
-    """Serve *app* with uvicorn until SIGINT or SIGTERM; *ready* is called with the port.
+    """Serve *app* until SIGINT or SIGTERM; *ready* is called with the port, 0 at a Unix socket.
 
-    Streams end before uvicorn waits for connections to, so that no open one delays the end. Port
-    0 takes a free one. With *websocket* the app is handed WebSockets too. Raises `ConfigError` if
-    the address cannot be listened on.
+    Streams end before connections are waited for, so that no open one delays the end. Port 0 takes
+    a free one. With *websocket* the app is handed WebSockets too, and uvicorn serves it. An app that
+    is an `App`, or has one as its `endpoint`, gets POSTs to that by a shorter way. Raises
+    `ConfigError` if the address cannot be listened on.
     """
+    at = at or At()
+    context = at.context()
+    listener = _listen_at(at.unix) if at.unix is not None else _listen(host, port)
+    leaving = asyncio.Event()
+
+    def leave() -> None:
+        app.close()
+        leaving.set()
+
+    def listening() -> None:
+        gc.collect()
+        gc.freeze()
+        if ready is not None:
+            ready(0 if at.unix is not None else listener.getsockname()[1])
+
+    try:
+        with _signals(leave):
+            await app.start()
+            if server == "uvicorn" or websocket:
+                await _by_uvicorn(app, listener, listening, leaving, at, websocket=websocket)
+            else:
+                await _by_ourselves(app, listener, listening, leaving, context, limits)
+    finally:
+        listener.close()
+        if at.unix is not None:
+            at.unix.unlink(missing_ok=True)
+        await app.stop()
+
+
+async def _by_ourselves(
+    app: HttpApp,
+    listener: socket.socket,
+    listening: Callable[[], None],
+    leaving: asyncio.Event,
+    context: ssl.SSLContext | None,
+    limits: Limits | None,
+) -> None:
+    endpoint = app if isinstance(app, App) else getattr(app, "endpoint", None)
+    h1 = H1(app, endpoint, limits, secure=context is not None)
+    loop = asyncio.get_running_loop()
+    unix = listener.family not in (socket.AF_INET, socket.AF_INET6)
+    create = loop.create_unix_server if unix else loop.create_server
+    served = await create(lambda: Connection(h1), sock=listener, ssl=context, backlog=_BACKLOG)
+    try:
+        h1.start()
+        listening()
+        await leaving.wait()
+    finally:
+        served.close()
+        h1.close()
+        # Who is cancelled does not wait: what is open ends now.
+        cancelled = not leaving.is_set()
+        await h1.drain(0 if cancelled else LEAVE_SECONDS)
+
+
+async def _by_uvicorn(
+    app: HttpApp,
+    listener: socket.socket,
+    listening: Callable[[], None],
+    leaving: asyncio.Event,
+    at: At,
+    *,
+    websocket: bool,
+) -> None:
     import uvicorn  # kept out of programs that only look at this one's parts
 
     if websocket and importlib.util.find_spec("websockets") is None:
@@ -87,9 +191,12 @@ async def serve_http(
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Generator[None, None, None]:
-            yield  # Signals are taken below, where streams can be ended first.
+            yield  # Signals are taken before, where streams can be ended first.
 
-    listener = _listen(host, port)
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            listening()
+
     server = Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]  ASGI by structure
@@ -105,28 +212,24 @@ async def serve_http(
             date_header=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=LEAVE_SECONDS,
+            ssl_certfile=at.certificate,
+            ssl_keyfile=at.key,
         )
     )
 
-    def leave() -> None:
-        app.close()
+    async def told() -> None:
+        await leaving.wait()
         server.should_exit = True
 
+    telling = asyncio.create_task(told())
     try:
-        with _signals(leave):
-            await app.start()
-            gc.collect()
-            gc.freeze()
-            if ready is not None:
-                ready(listener.getsockname()[1])
-            await server.serve(sockets=[listener])
+        await server.serve(sockets=[listener])
     finally:
+        telling.cancel()
         # If this was cancelled they are still served; the loop would go on to look at a descriptor
         # that is somebody else's soon.
         for served in getattr(server, "servers", ()):
             served.close()
-        listener.close()
-        await app.stop()
 
 
 def run_in_fast_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -161,6 +264,32 @@ def _listen(host: str, port: int) -> socket.socket:
                 f"Something else listens on {host}:{port}; choose another with --port, or stop it"
             ) from None
         raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror or error}") from None
+    listener.setblocking(False)
+    return listener
+
+
+def _listen_at(path: Path) -> socket.socket:
+    """A Unix socket that its owner alone may connect to. One whose server is gone is replaced."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+                other.connect(str(path))
+            raise ConfigError(f"Something else listens at {path}; choose another, or stop it")
+        if path.is_socket():
+            path.unlink()
+        mask = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(mask)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"Cannot listen at {path}: {error.strerror or error}") from None
+    except ConfigError:
+        listener.close()
+        raise
     listener.setblocking(False)
     return listener
 

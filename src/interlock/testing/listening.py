@@ -6,16 +6,18 @@ into the conversation: whoever listens must not be noticed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET
 
+from interlock.protocol.gate import RawHeaders
 from interlock.testing.wiretap import Side, Violation, Wiretap
 from interlock.transport.channel import Channel
 from interlock.transport.http.documents import WELL_KNOWN
 from interlock.transport.http.engine import Engine, Request, Response
-from interlock.transport.http.plain import Receive, Scope, Send
+from interlock.transport.http.guards import Head
+from interlock.transport.http.plain import ANSWER, Header, Receive, Scope, Send, Way
 from interlock.wire import sse
 from interlock.wire.headers import PROTOCOL_VERSION as VERSION
 from interlock.wire.headers import SESSION_ID
@@ -172,13 +174,18 @@ class Endpoint:
             return event
 
         async def give(event: Any) -> None:
-            if event["type"] == "http.response.start":
-                talk.began(event["headers"])
-            elif event["type"] == "http.response.body":
-                talk.answered(event.get("body", b""), more=event.get("more_body", False))
+            talk.sent(event)
             await send(event)
 
         await app(scope, take, give)
+
+    async def post(
+        self, app: Any, head: Head, headers: RawHeaders, query: bytes, body: bytes, way: Way
+    ) -> None:
+        """What *app* (`App.post`, bound) does, listened to."""
+        talk = _Talk(self, head.session or "")
+        talk.asked(body, more=False)
+        await app(head, headers, query, body, _TappedWay(way, talk))
 
     def conversation(self, session: str, body: bytes) -> tuple[Ear, set[str]]:
         """What a request belongs to, as far as it can be told."""
@@ -188,6 +195,30 @@ class Endpoint:
 
     def keep(self, session: str, ear: Ear, known: set[str]) -> None:
         self._sessions.setdefault(session, (ear, known))
+
+
+class _TappedWay:
+    """The way back to a client, with what goes it."""
+
+    def __init__(self, way: Way, talk: _Talk) -> None:
+        self._way = way
+        self._talk = talk
+        self.watch = way.watch
+        self.unwatch = way.unwatch
+
+    async def send(self, event: MutableMapping[str, Any], /) -> None:
+        self._talk.sent(event)
+        await self._way.send(event)
+
+    async def answer(self, headers: list[Header], body: bytes) -> None:
+        self._talk.began([*ANSWER, *headers])
+        self._talk.answered(body, more=False)
+        await self._way.answer(headers, body)
+
+    async def whole(self, status: int, headers: list[Header], body: bytes) -> None:
+        self._talk.began(headers)
+        self._talk.answered(body, more=False)
+        await self._way.whole(status, headers, body)
 
 
 class _Talk:
@@ -207,6 +238,12 @@ class _Talk:
         self._body += piece
         if not more and self._ear is None:
             self._join()
+
+    def sent(self, event: MutableMapping[str, Any]) -> None:
+        if event["type"] == "http.response.start":
+            self.began(event["headers"])
+        elif event["type"] == "http.response.body":
+            self.answered(event.get("body", b""), more=event.get("more_body", False))
 
     def began(self, headers: list[tuple[bytes, bytes]]) -> None:
         ear = self._join()

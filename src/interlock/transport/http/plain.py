@@ -33,6 +33,10 @@ class Way(Protocol):
         """One ASGI event of a response that comes in parts. Raises `OSError` if the client left."""
         ...
 
+    async def answer(self, headers: list[Header], body: bytes) -> None:
+        """A whole answer in JSON, with *headers* besides its own. Raises as `send` does."""
+        ...
+
     async def whole(self, status: int, headers: list[Header], body: bytes) -> None:
         """A whole response; its length is added to *headers*. Raises as `send` does."""
         ...
@@ -57,6 +61,9 @@ class AsgiWay:
     def send(self, event: MutableMapping[str, Any], /) -> Awaitable[None]:
         return self._send(event)
 
+    async def answer(self, headers: list[Header], body: bytes) -> None:
+        await self.whole(200, [*ANSWER, *headers], body)
+
     async def whole(self, status: int, headers: list[Header], body: bytes) -> None:
         headers = [*headers, length(body)] if body else headers
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
@@ -78,6 +85,8 @@ async def left(receive: Receive, *leave: Callable[[], object]) -> None:
         callback()
 
 
+ANSWER: Final[tuple[Header, ...]] = (JSON, UNKEPT)
+"""What a response in one piece begins with."""
 _EXPOSED: Final = b"Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate"
 
 

@@ -22,7 +22,7 @@ from interlock.protocol.outgoing import outcome
 from interlock.protocol.session import State
 from interlock.transport.channel import HIGH_WATER
 from interlock.transport.http.hardening import UNKEPT
-from interlock.transport.http.plain import JSON, Header, Way
+from interlock.transport.http.plain import ANSWER, Header, Way
 from interlock.transport.http.sessions import HttpSession
 from interlock.transport.http.streams import Reader, Stream
 from interlock.wire import sse
@@ -38,8 +38,6 @@ STREAM_HEADERS: Final[tuple[Header, ...]] = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
-ANSWER: Final[tuple[Header, ...]] = (JSON, UNKEPT)
-"""What a response in one piece begins with."""
 HERE: Final = sse.comment()
 ALIVE: Final = sse.comment("alive")
 
@@ -194,7 +192,14 @@ class Reply:
             for body in bodies:
                 self._put(body)
             await self._end_stream()
-        elif not self.dead:
+        elif self.dead:
+            pass
+        elif status == 200 and not headers:
+            try:
+                await self._way.answer(self._headers, alone)
+            except OSError:
+                self.hang_up()
+        else:
             await self._whole(status, [*ANSWER, *self._headers, *headers], alone)
 
     async def abandon(self) -> None:
