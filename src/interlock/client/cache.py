@@ -17,10 +17,8 @@ from msgspec import Raw, Struct
 
 from interlock.errors import INVALID_PARAMS, RpcError
 from interlock.protocol.call import Call
-from interlock.protocol.session import Envelope
 from interlock.transport.link import Link
 from interlock.wire.jsonrpc import UNREADABLE, encode
-from interlock.wire.lifecycle import DiscoverResult, InitializeResult
 from interlock.wire.meta import PagedParams, RawResult
 from interlock.wire.notices import (
     PROMPTS_CHANGED,
@@ -225,22 +223,16 @@ class View:
 
 
 class CachingLink:
-    """A link that answers from a `View` what it can."""
+    """A link of the modern era that answers from a `View` what it can."""
 
     def __init__(self, link: Link, view: View) -> None:
+        self.envelope = link.envelope  # Such a link is settled once.
+        self.greeting = link.greeting
         self._link = link
         self._view = view
         self.notify = link.notify
         self.wait_lost = link.wait_lost
         self.close = link.close
-
-    @property
-    def envelope(self) -> Envelope:
-        return self._link.envelope
-
-    @property
-    def greeting(self) -> InitializeResult | DiscoverResult:
-        return self._link.greeting
 
     # Not async: calls that are never kept should not cost a step more than they have to.
     def handle(self, call: Call) -> CoroutineType[Any, Any, RawResult]:

@@ -83,7 +83,7 @@ from interlock.wire.meta import (
     Wire,
     members,
 )
-from interlock.wire.methods import BY_NAME
+from interlock.wire.methods import BY_NAME, Method
 from interlock.wire.notices import (
     ELICITED,
     MESSAGE,
@@ -126,6 +126,9 @@ PATIENCE: Final = 60.0
 
 PARTING: Final = 1.0
 """Seconds that a client which closes waits for a server to hear that tasks are given up."""
+
+CALL: Final = BY_NAME["tools/call"]
+SET_LEVEL: Final = BY_NAME["logging/setLevel"]
 
 _CHANGES: Final[dict[str, Kind]] = {
     TOOLS_CHANGED: "tools",
@@ -311,7 +314,7 @@ class Client:
                     await self._subscription.want(self._lists(link))
                 elif self._log_level is not None and link.greeting.capabilities.logging is not None:
                     level = SetLevelParams(level=self._log_level)
-                    await self._request(link, "logging/setLevel", level)
+                    await self._request(link, SET_LEVEL, level, math.inf)
         except BaseException:
             if self._subscription is not None:
                 await self._subscription.close()
@@ -387,25 +390,20 @@ class Client:
         A server that makes a task of the call is asked until there is a result; what the task asks
         is answered as anything is that a call asks, and whoever gives up the call cancels it.
         """
-        began = asyncio.get_running_loop().time()
+        until = asyncio.get_running_loop().time() + deadline if deadline is not None else None
         params = CallToolParams(name=name, arguments=Raw(encode(arguments or {})))
-        if await self._task_support(name) == "required":
+        link = self.link
+        if not link.envelope.revision.modern and await self._task_support(name) == "required":
             params = _augmented(params)
-        result = await self.request(
-            "tools/call",
-            params,
-            timeout=timeout,
-            deadline=deadline,
-            on_progress=on_progress,
-            meta=meta,
+        result = await self._request(
+            link, CALL, params, timeout, until, on_progress=on_progress, meta=meta
         )
         if result.kind != "task" and not params.task:
             return self._promised.hold(name, read_tool_result(result))
         task = self._task(created(result))
-        if deadline is not None:
-            deadline -= asyncio.get_running_loop().time() - began
+        left = until - asyncio.get_running_loop().time() if until is not None else None
         try:
-            return self._promised.hold(name, await task.result(deadline=deadline))
+            return self._promised.hold(name, await task.result(deadline=left))
         except BaseException:
             if task.status not in TERMINAL:
                 parting = asyncio.create_task(task.abandon())
@@ -571,38 +569,32 @@ class Client:
         meta: Mapping[str, Any] | None = None,
     ) -> RawResult:
         """Any request of the protocol; its result is JSON, still unread."""
-        patience = timeout if timeout is not None else self._patience
+        row = BY_NAME.get(method)
+        if row is None:
+            raise UsageError(f"{method!r} is no method of the protocol")
+        until = asyncio.get_running_loop().time() + deadline if deadline is not None else None
         return await self._request(
-            self.link,
-            method,
-            params,
-            patience=patience,
-            deadline=deadline,
-            on_progress=on_progress,
-            meta=meta,
+            self.link, row, params, timeout, until, on_progress=on_progress, meta=meta
         )
 
     async def _request(
         self,
         link: Link,
-        method: str,
+        row: Method,
         params: Params,
+        timeout: float | None = None,
+        until: float | None = None,
         *,
-        patience: float | None = None,
-        deadline: float | None = None,
         on_progress: OnProgress | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> RawResult:
-        row = BY_NAME.get(method)
-        if row is None:
-            raise UsageError(f"{method!r} is no method of the protocol")
+        """What `request` does; *until* is the event loop's time."""
         raw = Raw()
         if meta:
             raw = Raw(encode({**members(encode(params)), "_meta": dict(meta)}))
+        patience = timeout if timeout is not None else self._patience
         if patience == math.inf:
             patience = None
-        if deadline is not None:
-            deadline += asyncio.get_running_loop().time()
         envelope = link.envelope
         if self._asks_logs is not None and envelope.revision.modern:
             envelope = Envelope(
@@ -615,13 +607,13 @@ class Client:
             outlet=_Ear(self._notice, _plain(on_progress, "on_progress")),
             raw=raw,
             patience=patience,
-            deadline=deadline,
+            deadline=until,
         )
         result = await link.handle(call)
         if result.kind == "input_required":
             result = await rounds(link.handle, call, result, self._wish.desk.ask)
-        if result.kind == "task" and method != "tools/call":
-            raise InvalidMessage(f"{method} was answered with a task, which only tools become")
+        if result.kind == "task" and row is not CALL:
+            raise InvalidMessage(f"{row.name} was answered with a task, which only tools become")
         return result
 
     def _list(self, method: str, what: str, member: str, item: type[T]) -> Listing[T]:
@@ -730,7 +722,7 @@ def _tell(callback: Callable[[T], None] | None, what: T) -> None:
 
 
 def _plain(callback: Callable[..., None] | None, name: str) -> Any:
-    if inspect.iscoroutinefunction(callback):
+    if callback is not None and inspect.iscoroutinefunction(callback):
         raise ConfigError(f"{name} must be a plain function: it is called, not awaited")
     return callback
 

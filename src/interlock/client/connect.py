@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from interlock.client.greeting import Wish
+from interlock.client.in_process import in_process
 from interlock.client.over_channel import over_channel
 from interlock.client.target import WEBSOCKET, Command, Opener, Url
 from interlock.errors import TimedOut
@@ -39,7 +40,8 @@ async def open_link(target: Url | Command | Service | Opener, wish: Wish) -> Lin
                 return await over_channel(lambda: _start(target, wish), wish)
             if isinstance(target, Callable):
                 return await over_channel(target, wish)
-            return await over_channel(lambda: _join(target), wish)
+            link = await in_process(target, wish)
+            return link or await over_channel(lambda: _join(target), wish)
     except TimeoutError:
         raise TimedOut(
             f"{wish.name} was not ready within {wish.timeout:g} s; give it longer if it installs "

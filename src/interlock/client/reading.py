@@ -64,15 +64,22 @@ class _ToolAnswer(Wire):
     meta: dict[str, Any] | None = field(default=None, name="_meta")
 
 
+_tool_answer: Final = msgspec.json.Decoder(_ToolAnswer)
+_any: Final = msgspec.json.Decoder()
+
+
 def read_tool_result(result: RawResult) -> ToolResult:
     """A `tools/call` result; what is unknown in it is kept, not refused."""
-    answer = read_result(result, _ToolAnswer)
+    try:
+        answer = _tool_answer.decode(result.body)
+    except UNREADABLE:
+        answer = read_result(result, _ToolAnswer)
     if answer.result_type == "input_required":
         raise _asks()
     structured = answer.structured_content
     return ToolResult(
         content=[_block(block) for block in answer.content],
-        structured=msgspec.json.decode(structured) if structured else None,
+        structured=_any.decode(structured) if structured else None,
         is_error=answer.is_error,
         has_structured=bool(structured),
         meta=_of_the_server(answer.meta),
@@ -207,8 +214,9 @@ def _block(raw: Raw) -> AnyBlock:
 
 
 def _of_the_server(meta: dict[str, Any] | None) -> dict[str, Any] | None:
-    kept = {key: value for key, value in (meta or {}).items() if key not in PER_HOP}
-    return kept or None
+    if meta is None:
+        return None
+    return {key: value for key, value in meta.items() if key not in PER_HOP} or None
 
 
 def _asks() -> InvalidMessage:
