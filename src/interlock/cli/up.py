@@ -14,6 +14,7 @@ import click
 import msgspec
 from rich.live import Live
 
+from interlock.auth.metadata import is_loopback
 from interlock.cli.command import Command, common, json_output
 from interlock.cli.problem import NOTHING, Problem
 from interlock.cli.reach import START_SECONDS, config_option, configured, running, some
@@ -154,7 +155,9 @@ async def _inbound(auth: str, url: str, scopes: tuple[str, ...], *, told: bool) 
             return await by_our_issuer(url, os.environ)
         return by_issuer(auth, url, scopes)
     except ConfigError as error:
-        hints = [] if told else ["If clients reach it at another URL, say which: --url https://…"]
+        hints: list[str] = []
+        if not told and not is_loopback(url):  # Which is never what is wrong with it.
+            hints.append("If clients reach it at another URL, say which: --url https://…")
         raise Problem(str(error), *hints, code=NOTHING) from None
 
 

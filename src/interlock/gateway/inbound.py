@@ -10,8 +10,8 @@ from msgspec import Struct
 from interlock.auth.bearer import Bearer
 from interlock.auth.box import OWNER, boxed
 from interlock.auth.issuer.people import Person
-from interlock.auth.issuer.settings import Resource
-from interlock.auth.metadata import OPENID_PATH, SERVER_PATH, origin
+from interlock.auth.issuer.settings import Resource, issuer_parts
+from interlock.auth.metadata import OPENID_PATH, SERVER_PATH, canonical, origin
 from interlock.auth.settings import AuthSettings
 from interlock.auth.verifiers import JwtVerifier
 from interlock.errors import ConfigError
@@ -42,14 +42,16 @@ class Inbound(Struct, frozen=True):
 
 async def by_our_issuer(url: str, environ: Mapping[str, str] = os.environ) -> Inbound:
     """The gateway at *url* with an authorization server of this user's at the same port."""
+    canonical(url)
     place = origin(url) + ISSUER_PATH
+    gate = _gate(place, url, (SCOPE,))  # Before anything is kept: it may refuse the URL.
     issuer = await boxed(
         place,
         [Resource(url, {SCOPE: "Use the servers behind this gateway, as you"}, "your gateway")],
         environ,
     )
     return Inbound(
-        _gate(place, url, (SCOPE,)),
+        gate,
         place,
         url,
         Principal(OWNER, place),
@@ -72,6 +74,7 @@ def by_issuer(issuer: str, url: str, scopes: tuple[str, ...] = ()) -> Inbound:
 
 def _gate(issuer: str, url: str, scopes: tuple[str, ...]) -> Gate:
     try:
+        issuer_parts(issuer)
         settings = AuthSettings(
             issuer_url=issuer,
             resource_server_url=url,
@@ -80,7 +83,6 @@ def _gate(issuer: str, url: str, scopes: tuple[str, ...]) -> Gate:
             dpop="allowed",
         )
     except ConfigError as error:
-        raise ConfigError(
-            f"The gateway cannot ask for tokens of {issuer!r} for {url!r}: {error}"
-        ) from None
+        # Which of the URLs it is, the error says; one may have a password in it, and is not repeated.
+        raise ConfigError(f"The gateway cannot ask for tokens: {error}") from None
     return Bearer(settings, JwtVerifier(issuer, settings.resource))
