@@ -61,7 +61,11 @@ def remote(typed: str, path: Path) -> Remote:
             raise _reached_otherwise(typed, "reached over WebSocket")
         try:
             target = read_target(typed)
-            assert isinstance(target, Url)
+            if not isinstance(target, Url):  # With a space in it, it reads as a command line.
+                shown = typed.rpartition("@")[2]  # A password may stand before the host.
+                raise ConfigError(
+                    f"{shown!r} is no URL of a server: https://host/path is expected, without spaces"
+                )
             canonical(target.url)
         except ConfigError as error:
             raise Problem(str(error), code=USAGE) from None
