@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
-import msgspec
 from msgspec import UNSET, Raw, Struct, field
 
 from interlock.errors import INVALID_REQUEST
 from interlock.protocol.call import LOCAL, Call, Principal
 from interlock.protocol.dispatch import Refusal, Table, admit
 from interlock.protocol.session import Session
+from interlock.wire.decoding import Decoder
 from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, failure, read, read_batch
 from interlock.wire.meta import SUBSCRIPTION_ID, Id
 from interlock.wire.methods import TO_SERVER
@@ -29,8 +29,8 @@ RUNNING_LIMIT: Final = 1000
 
 ALONE: Final = "A request of 2026-07-28 comes by itself, never in an array"
 
-_cancelled: Final = msgspec.json.Decoder(CancelledNotice)
-_progress: Final = msgspec.json.Decoder(ProgressNotice)
+_cancelled: Final = Decoder(CancelledNotice)
+_progress: Final = Decoder(ProgressNotice)
 
 
 class _Named(Struct):
@@ -41,7 +41,7 @@ class _Noted(Struct):
     meta: _Named | None = field(default=None, name="_meta")
 
 
-_noted: Final = msgspec.json.Decoder(_Noted)
+_noted: Final = Decoder(_Noted)
 
 
 class Running(Protocol):

@@ -24,6 +24,7 @@ from interlock.errors import (
     UNSUPPORTED_VERSION,
 )
 from interlock.protocol.session import EARLY, Session, State
+from interlock.wire.decoding import Decoder
 from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, failure, id_of
 from interlock.wire.meta import CLIENT_CAPABILITIES, PROTOCOL_VERSION, Id, RequestMeta
 from interlock.wire.methods import INITIALIZE, Method
@@ -128,9 +129,9 @@ class _Head(Struct):
     meta: Raw = field(default=Raw(), name="_meta")
 
 
-_head: Final = msgspec.json.Decoder(_Head)
-_any_object: Final = msgspec.json.Decoder(dict[str, Any])
-_request_meta: Final = msgspec.json.Decoder(RequestMeta)
+_head: Final = Decoder(_Head)
+_any_object: Final = Decoder(dict[str, Any])
+_request_meta: Final = Decoder(RequestMeta)
 
 
 def _is_modern(suspect: Suspect) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from interlock.errors import (
     INVALID_PARAMS,
@@ -16,6 +15,7 @@ from interlock.errors import (
 )
 from interlock.protocol.call import Call
 from interlock.protocol.session import Envelope
+from interlock.wire.decoding import Decoder
 from interlock.wire.jsonrpc import UNREADABLE, Message, encode, read_error
 from interlock.wire.meta import (
     CLIENT_CAPABILITIES,
@@ -108,11 +108,9 @@ def _with_meta(params: bytes, meta: bytes) -> bytes:
     return b'%b,"_meta":{%b}}' % (params[:-1], meta)
 
 
-class _Outer(Struct):
-    kind: str = msgspec.field(default="complete", name="resultType")
-
-
-_outer: Final = msgspec.json.Decoder(_Outer)
+_fields: Final = Decoder(dict[str, Raw])
+_text: Final = Decoder(str)
+_COMPLETE: Final = Raw(b'"complete"')
 _KINDS: Final = frozenset({"complete", "input_required", "task"})
 _NOT_FOUND: Final = frozenset({INVALID_PARAMS, LEGACY_RESOURCE_NOT_FOUND})
 
@@ -130,12 +128,14 @@ def outcome(message: Message, method: str, *, modern: bool) -> RawResult:
             raise ResourceNotFound(uri)
         raise RpcError(error.code, error.message, error.data)
     try:
-        kind = _outer.decode(message.result).kind
+        fields = _fields.decode(message.result)
+        said = fields.get("resultType", _COMPLETE)
+        kind = "complete" if said == _COMPLETE else _text.decode(said)
     except UNREADABLE as fault:
         raise InvalidMessage(f"{method} was answered with no result object: {fault}") from None
     if modern and kind not in _KINDS:
         raise InvalidMessage(f"{method} was answered with an unknown resultType {kind!r}")
-    return RawResult(body=message.result, relayed=True, kind=kind)
+    return RawResult(body=message.result, relayed=True, kind=kind, fields=fields)
 
 
 def _uri_of(data: Any) -> str | None:

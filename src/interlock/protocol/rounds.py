@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from interlock.errors import InvalidMessage
 from interlock.protocol.call import Call
+from interlock.wire.decoding import Decoder
 from interlock.wire.inputs import ASKED, InputRequired
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import RawResult, Result, members
@@ -41,8 +42,8 @@ class _Asks(Struct, rename="camel"):
     request_state: Raw = Raw()
 
 
-_asks: Final = msgspec.json.Decoder(_Asks)
-_text: Final = msgspec.json.Decoder(str)
+_asks: Final = Decoder(_Asks)
+_text: Final = Decoder(str)
 
 
 def asks(result: Result) -> bool:

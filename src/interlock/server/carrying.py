@@ -8,12 +8,12 @@ import os
 from collections.abc import Collection
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from interlock.errors import StoreError
 from interlock.server.subscriptions import Subscriptions
 from interlock.store.ports import Bus, Unsubscribe
+from interlock.wire.decoding import Decoder
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.notices import Kind
 
@@ -33,7 +33,7 @@ class _Round(Struct):
     uris: list[str] = []
 
 
-_round: Final = msgspec.json.Decoder(_Round)
+_round: Final = Decoder(_Round)
 
 
 class Carrier:

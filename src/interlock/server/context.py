@@ -23,6 +23,7 @@ from interlock.server.forms import check as check_form
 from interlock.server.older import singly
 from interlock.wire.apps import takes_apps
 from interlock.wire.content import ResourceContents, Text, ToolOutcome, ToolUse
+from interlock.wire.decoding import Decoder
 from interlock.wire.inputs import (
     ELICIT,
     ROOTS,
@@ -54,9 +55,9 @@ T = TypeVar("T")
 _NOTHING: Final[dict[str, Any]] = {"type": "object", "properties": {}}
 """The form of a question that is answered by accepting it."""
 
-_elicited = msgspec.json.Decoder(ElicitResult)
-_sampled = msgspec.json.Decoder(CreateMessageResult)
-_rooted = msgspec.json.Decoder(ListRootsResult)
+_elicited = Decoder(ElicitResult)
+_sampled = Decoder(CreateMessageResult)
+_rooted = Decoder(ListRootsResult)
 
 
 class Context:
@@ -370,7 +371,7 @@ class Context:
             raise unusable(self.call, str(why)) from None
 
 
-def _read(decoder: msgspec.json.Decoder[T], answer: Raw, method: str) -> T:
+def _read(decoder: Decoder[T], answer: Raw, method: str) -> T:
     """What a client answered; raises `RpcError` for what is no answer to that."""
     try:
         return decoder.decode(answer)

@@ -24,6 +24,7 @@ from interlock.protocol.sealing import digest
 from interlock.server.ledger import Answer, Change, Ledger, Question, Record
 from interlock.store.ports import Unsubscribe
 from interlock.transport.eager import eagerly
+from interlock.wire.decoding import Decoder
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import RawResult, RequestMeta, Result, Wire
 from interlock.wire.notices import PROGRESS, ProgressNotice
@@ -49,7 +50,7 @@ class _Relayed(Wire):
     is_error: bool = False
 
 
-_relayed: Final = msgspec.json.Decoder(_Relayed)
+_relayed: Final = Decoder(_Relayed)
 
 Run = Callable[[Call], Awaitable[Result]]
 

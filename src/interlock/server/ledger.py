@@ -12,7 +12,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
-import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from interlock.errors import INTERNAL_ERROR, RpcError, StoreError
@@ -20,6 +19,7 @@ from interlock.protocol.call import NO_SCOPES, Principal
 from interlock.protocol.dispatch import modern_code
 from interlock.protocol.sealing import digest
 from interlock.store.ports import Store, Unsubscribe
+from interlock.wire.decoding import Decoder
 from interlock.wire.jsonrpc import encode
 from interlock.wire.tasks import TERMINAL, GetTaskResult, Status, Task
 
@@ -87,8 +87,8 @@ class Answer(Struct, omit_defaults=True):
     error: dict[str, Any] | None = None
 
 
-_record: Final = msgspec.json.Decoder(Record)
-_answer: Final = msgspec.json.Decoder(Answer)
+_record: Final = Decoder(Record)
+_answer: Final = Decoder(Answer)
 
 Change: TypeAlias = Callable[[Record], bool]
 """Changes a record, and says whether there is anything to write."""

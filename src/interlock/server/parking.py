@@ -29,6 +29,7 @@ from interlock.protocol.sealing import Keyring, Unsealed, binding, digest, unusa
 from interlock.server.forms import complaint
 from interlock.server.function import Signature
 from interlock.transport.eager import eagerly
+from interlock.wire.decoding import Decoder
 from interlock.wire.inputs import ASKED, ElicitParams, ElicitResult, InputRequired
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import ClientCapabilities, Result, Wire
@@ -50,8 +51,8 @@ ENDING: Final = 2.0
 
 Run = Callable[[Call], Awaitable[Result]]
 
-_elicit: Final = msgspec.json.Decoder(ElicitParams)
-_decoders: Final = {name: msgspec.json.Decoder(type_) for name, type_ in ASKED.items()}
+_elicit: Final = Decoder(ElicitParams)
+_decoders: Final = {name: Decoder(type_) for name, type_ in ASKED.items()}
 
 
 class _State(Struct):
@@ -67,7 +68,7 @@ class _State(Struct):
 TICKET: Final = "parked."
 """What our tickets begin with. Any other state is a handler's own, or nobody's."""
 
-_state: Final = msgspec.json.Decoder(_State)
+_state: Final = Decoder(_State)
 
 
 class _Question(Struct):

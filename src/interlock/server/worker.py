@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
-import msgspec
 from msgspec import Raw
 
 from interlock.errors import (
@@ -27,6 +26,7 @@ from interlock.server.errand import Errand, Run
 from interlock.server.ledger import Ledger, Record, TaskLimits, key_of, owner_of
 from interlock.server.parking import TICKET, Held
 from interlock.store.ports import Store
+from interlock.wire.decoding import Decoder
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import RawResult, Result
@@ -52,7 +52,7 @@ STOPPING: Final = 5.0
 """Seconds that tasks get to end when their server does."""
 
 _NULL: Final = Raw(b"null")
-_augmentation: Final = msgspec.json.Decoder(Augmentation)
+_augmentation: Final = Decoder(Augmentation)
 
 
 class Returns(Protocol):

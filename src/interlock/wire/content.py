@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw, field
 
+from interlock.wire.decoding import Decoder
 from interlock.wire.meta import Annotations, Icon, Wire
 
 
@@ -111,8 +112,8 @@ class Unknown(Block, tag="unknown"):
 ContentBlock: TypeAlias = Text | Image | Audio | EmbeddedResource | ResourceLink
 SamplingBlock: TypeAlias = Text | Image | Audio | ToolUse | ToolOutcome
 
-_known = msgspec.json.Decoder(ContentBlock)
-_any = msgspec.json.Decoder(dict[str, Any])
+_known: Decoder[ContentBlock] = Decoder(ContentBlock)
+_any = Decoder(dict[str, Any])
 
 
 def read(raw: Raw) -> ContentBlock | Unknown:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from interlock.errors import INVALID_REQUEST, PARSE_ERROR
+from interlock.wire.decoding import Decoder
 from interlock.wire.meta import Id
 
 encode: Final = msgspec.json.Encoder().encode
@@ -72,9 +73,9 @@ _Batch: Final = msgspec.defstruct(
 """An array as a Struct: decoding stops at what is too many, where a list would take millions."""
 
 _message: Final = msgspec.json.Decoder(Message)
-_loose: Final = msgspec.json.Decoder(_Loose)
-_batch: Final = msgspec.json.Decoder(_Batch)
-_error: Final = msgspec.json.Decoder(ErrorBody)
+_loose: Final = Decoder(_Loose)
+_batch: Final = Decoder(_Batch)
+_error: Final = Decoder(ErrorBody)
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding hostile JSON raises; `msgspec.ValidationError` is a `DecodeError` too."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-import msgspec
 from msgspec import Struct
 
 from interlock.wire import (
@@ -23,6 +22,7 @@ from interlock.wire import (
     tasks,
     tools,
 )
+from interlock.wire.decoding import Decoder
 from interlock.wire.versions import (
     ALL,
     V2024_11_05,
@@ -45,7 +45,7 @@ class Method(Struct, frozen=True):
     name: str
     params: type[meta.Params]
     result: type[meta.Result]
-    decoder: msgspec.json.Decoder[Any]
+    decoder: Decoder[Any]
     to: Literal["server", "client", "both"] = "server"
     since: Revision = V2024_11_05
     last: Revision = V2026_07_28
@@ -60,7 +60,7 @@ class Method(Struct, frozen=True):
 
 
 def _row(name: str, params: type[meta.Params], result: type[meta.Result], **columns: Any) -> Method:
-    return Method(name, params, result, msgspec.json.Decoder(params), **columns)
+    return Method(name, params, result, Decoder(params), **columns)
 
 
 INITIALIZE: Final = "initialize"
