@@ -139,12 +139,14 @@ class RawResult(Result):
     """A result that is JSON already: encoded once and kept, or *relayed* from elsewhere.
 
     A relayed one carries stamps of its sender, perhaps of another era; one of our own has none.
-    *kind* is the `resultType` of a relayed one.
+    *kind* is the `resultType` of a relayed one, *fields* are the members of its body where they are
+    known: whoever sends it on need not look for them again.
     """
 
     body: Raw | bytes
     relayed: bool = False
     kind: str = "complete"
+    fields: dict[str, Raw] | None = None
 
 
 class CacheHints(Struct, frozen=True):
