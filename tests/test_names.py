@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import pytest
+
 import interlock
 
 NAMES = [
@@ -27,10 +29,15 @@ def test_every_public_name_is_there():
         assert hasattr(interlock, name), name
 
 
+def test_a_name_that_there_is_not_is_none():
+    with pytest.raises(AttributeError, match="no attribute 'Klient'"):
+        getattr(interlock, "Klient")  # noqa: B009  no checker would let it pass otherwise
+
+
 def test_whatever_has_no_underscore_and_is_no_room_is_a_public_name():
     visible = {
         name
         for name, value in vars(interlock).items()
         if not name.startswith("_") and not isinstance(value, ModuleType)
     }
-    assert visible == set(NAMES) - {"__version__"}
+    assert visible | {"Client"} == set(NAMES) - {"__version__"}  # loaded when first taken

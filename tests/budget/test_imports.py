@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = 260
+MODULES = 246
 HEAVY = {
     "aiohttp",
     "click",
@@ -37,6 +37,23 @@ def test_importing_loads_few_modules_and_no_heavy_library():
     loaded = loaded_by("import interlock")
     assert len(loaded) <= MODULES
     assert not HEAVY & loaded
+
+
+def test_a_server_loads_no_client():
+    loaded = loaded_by("from interlock import Context, Server, ToolError, run")
+    assert not {name for name in loaded if name.startswith("interlock.client")}
+    assert "interlock.client.client" in loaded_by("from interlock import Client")
+
+
+def test_importing_leaves_collections_as_they_were():
+    print_state = "sys.stdout.write(f'{gc.isenabled()} {gc.get_freeze_count() > 1000} ')"
+    for before, after in [
+        ("pass", {"True", "False"}),
+        ("gc.disable()", {"False"}),
+        ("gc.freeze()", {"True"}),
+    ]:
+        said = loaded_by(f"import gc, sys; {before}; import interlock; {print_state}")
+        assert said & {"True", "False"} == after
 
 
 def test_declaring_a_server_and_using_it_in_process_loads_no_more_of_them():

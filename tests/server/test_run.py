@@ -97,6 +97,41 @@ async def test_over_stdio(script: str, era: str):
     assert "past Python, to stdout" in stderr
 
 
+SETTLING = """
+import asyncio, gc, weakref
+from interlock import Server, run
+from interlock.server import run as room
+
+class Knot:
+    def __init__(self) -> None:
+        self.itself = self
+
+left = weakref.ref(Knot())
+server = Server("settling")
+
+@server.tool
+async def frozen() -> int:
+    return gc.get_freeze_count()
+
+@server.tool
+async def settled() -> bool:
+    while left() is not None:
+        await asyncio.sleep(0)
+    return gc.get_freeze_count() > 1000
+
+room.SETTLED = 0.2
+gc.disable()  # Or the knot might be gone before it is looked for.
+run(server)
+"""
+
+
+async def test_collections_pass_over_what_starting_made_but_not_over_its_garbage(tmp_path: Path):
+    (tmp_path / "settling.py").write_text(SETTLING)
+    async with Client(str(tmp_path / "settling.py")) as client:
+        assert (await client.call_tool("frozen")).structured["result"] > 1000
+        assert (await soon(client.call_tool("settled"))).structured == {"result": True}
+
+
 def test_it_leaves_when_its_client_does_even_with_a_thread_that_is_stuck(script: str):
     child = subprocess.Popen(
         [sys.executable, script],

@@ -18,6 +18,9 @@ PATH: Final = "/mcp"
 SSE_PATH: Final = "/sse"
 """Where clients of 2024 are served, if they are."""
 
+SETTLED: Final = 1.0
+"""Seconds after which start-up is over."""
+
 
 def run(
     service: Service,
@@ -66,8 +69,18 @@ async def serve_stdio(service: Service, claimed: Claimed) -> None:
     await service.start()
     try:
         channel = await StdioChannel.open(claimed)
-        gc.collect()
-        gc.freeze()
-        await serve(service, channel)
+        gc.freeze()  # as it is: to look for garbage first would delay the first answer
+        settling = asyncio.get_running_loop().call_later(SETTLED, _settle)
+        try:
+            await serve(service, channel)
+        finally:
+            settling.cancel()
     finally:
         await service.stop()
+
+
+def _settle() -> None:
+    """Let what start-up left be garbage, and what remains never be looked through again."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
