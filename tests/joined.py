@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from tests.official import complaint
 
@@ -14,9 +14,17 @@ from interlock.transport.channel import Channel
 from interlock.transport.duplex import serve
 from interlock.transport.memory import pair
 
+IN_PROCESS: Final = "in process"
+"""The modern era without a channel between: what a client of a server object uses."""
+WIRED: Final = ("legacy", "modern")
+"""The eras, over a channel."""
+
 
 class Joined:
-    """Makes clients of servers; `check` raises the first message that its revision forbids."""
+    """Makes clients of servers; `check` raises the first message that its revision forbids.
+
+    What is *sent* and *received* shows over channels only; `tests.heard` listens everywhere.
+    """
 
     def __init__(self) -> None:
         self.violations: list[Violation] = []
@@ -41,8 +49,8 @@ class Joined:
 
         options.setdefault("timeout", 10)
         return Client(
-            join,
-            revision=revision,
+            server if revision == IN_PROCESS else join,
+            revision="modern" if revision == IN_PROCESS else revision,
             on_log=on_log,
             on_change=on_change,
             on_update=on_update,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.joined import Joined
+from tests.joined import IN_PROCESS, WIRED, Joined
 
 
-@pytest.fixture(params=["legacy", "modern"])
+@pytest.fixture(params=[*WIRED, IN_PROCESS])
 def era(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
-from tests.joined import Joined
+from tests.joined import WIRED, Joined
 from tests.peers import Json, soon
 
 from interlock import Client, Context, RpcError, Server
@@ -367,6 +367,7 @@ def a_server(hints: CacheHints) -> tuple[Server, list[str]]:
     return server, reads
 
 
+@pytest.mark.parametrize("era", WIRED)
 async def test_a_client_keeps_what_it_may(joined: Joined, era: str):
     server, reads = a_server(CacheHints(60_000, "private"))
     async with joined(server, era) as client:

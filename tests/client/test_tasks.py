@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.doors import over_http
-from tests.joined import Joined
+from tests.joined import IN_PROCESS, WIRED, Joined
 from tests.peers import Json, soon
 from tests.scripted import Peer, discovery
 from tests.store.slow import SlowStore
@@ -109,7 +109,8 @@ async def join(
     async with over_http(bench.server) as url:
 
         def over(revision: str, **options: Any) -> Client:
-            return Client(url, revision=revision, timeout=10, **options)
+            era = "modern" if revision == IN_PROCESS else revision
+            return Client(url, revision=era, timeout=10, **options)
 
         yield over
 
@@ -504,6 +505,7 @@ run(server)
 """
 
 
+@pytest.mark.parametrize("era", WIRED)
 async def test_results_survive_a_server_that_is_killed(tmp_path: Path, era: str):
     """And what it was at work on has failed, and says why: nobody runs it any more."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 
 import pytest
-from tests.joined import Joined
+from tests.joined import IN_PROCESS, WIRED, Joined
 from tests.server.task_callers import EXPERIMENT, MODERN, Bench, Caller
 
 
-@pytest.fixture(params=["legacy", "modern"])
+@pytest.fixture(params=[*WIRED, IN_PROCESS])
 def era(request: pytest.FixtureRequest) -> str:
     return request.param
 

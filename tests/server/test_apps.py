@@ -79,7 +79,7 @@ async def test_a_page_is_a_resource_that_says_what_it_needs(joined: Joined, era:
                 permissions={"geolocation": {}},
                 prefers_border=True,
             )
-        if era == "modern":
+        if era != "legacy":
             assert (result.ttl_ms, result.cache_scope) == (9000, "public")
 
 

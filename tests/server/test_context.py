@@ -458,6 +458,6 @@ async def test_what_is_deprecated_says_so_to_its_user_and_never_for_a_legacy_cli
         ) as client:
             assert not (await client.call_tool("use")).is_error
     said = [str(each.message) for each in caught if each.category is DeprecationWarning]
-    starts = ["Logs to clients are", "Roots are", "Sampling is"] if era == "modern" else []
+    starts = [] if era == "legacy" else ["Logs to clients are", "Roots are", "Sampling is"]
     assert [text.partition(" deprecated since MCP")[0] for text in said] == starts
     assert {each.filename for each in caught} <= {__file__}

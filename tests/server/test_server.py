@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.joined import Joined
+from tests.joined import WIRED, Joined
 from tests.peers import LEGACY, MODERN
 
 from interlock import Client, RpcError, Server
@@ -79,6 +79,7 @@ async def test_a_client_finds_the_modern_era_by_asking(joined: Joined):
     assert not [message for message in joined.sent if b"initialize" in message]
 
 
+@pytest.mark.parametrize("era", WIRED)
 async def test_lists_come_in_pages(joined: Joined, era: str):
     server = Server("s", page_size=3)
     for number in range(7):
