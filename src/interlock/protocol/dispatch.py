@@ -223,6 +223,14 @@ class Dispatch:
 
         Raises what `body` does.
         """
+        row = call.row
+        if type(result) is row.result and not row.cacheable and result.meta is None:
+            # Most are: nothing raw, nothing to ask, nothing said of keeping it.
+            encoded = encode(result)
+            if not call.envelope.revision.modern:
+                return success(call.id, encoded)
+            if len(encoded) > 2:
+                return _ANSWER % (encode(call.id), encoded[:-1], self._plain)
         if type(result) is not RawResult:
             return success(call.id, self.body(call, result))
         if result.relayed:
@@ -243,10 +251,6 @@ class Dispatch:
         Raises `TypeError` for what is no result: handlers are other people's.
         """
         modern = call.envelope.revision.modern
-        row = call.row
-        if type(result) is row.result and not row.cacheable and result.meta is None:
-            # Most are: nothing raw, nothing to ask, nothing said of keeping it.
-            return self._stamp(encode(result), self._plain) if modern else encode(result)
         if type(result) is RawResult:
             if result.relayed:
                 return self._restamp(call, result.body)
@@ -306,6 +310,8 @@ class Dispatch:
 
 _STAMPS: Final = frozenset({"resultType", "ttlMs", "cacheScope", "_meta"})
 _COMPLETE: Final = Raw(b'"complete"')
+_ANSWER: Final = b'{"jsonrpc":"2.0","id":%b,"result":%b,%b}'
+"""A response, but for the id, the result without its closing brace, and its stamps."""
 _INPUT_REQUIRED: Final = Raw(b'"input_required"')
 _ZERO: Final = Raw(b"0")
 _PRIVATE: Final = Raw(b'"private"')
