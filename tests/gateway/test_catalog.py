@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import cProfile
+import pstats
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,6 +13,7 @@ from msgspec import Raw
 
 from interlock.errors import ConfigError
 from interlock.gateway.catalog import Catalog, Definitions, Found
+from interlock.wire.notices import Kind
 from interlock.wire.parameters import Mirrored
 
 
@@ -96,6 +100,71 @@ def test_an_update_says_which_lists_changed() -> None:
     assert catalog.update("a", Definitions(tools=entries(tool("t")))) == {"resources"}
     assert catalog.update("a", Definitions()) == {"tools"}
     assert listed(catalog, "tools")["tools"] == []
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """Function calls that *work* takes: exact, where time is not."""
+    profile = cProfile.Profile()
+    profile.enable()
+    work()
+    profile.disable()
+    return vars(pstats.Stats(profile))["total_calls"]
+
+
+def of_many(servers: int) -> Catalog:
+    """A catalog of *servers* that each list fifty tools and fifty resources."""
+    catalog = Catalog(f"s{number}" for number in range(servers))
+    for number in range(servers):
+        catalog.update(f"s{number}", fifty(number))
+    return catalog
+
+
+def fifty(number: int, **more: Any) -> Definitions:
+    tools = entries(*(tool(f"t{each}", **more) for each in range(50)))
+    uris = [f"x://{number}/{each}" for each in range(50)]
+    return Definitions(tools=tools, resources=entries(*({"uri": uri, **more} for uri in uris)))
+
+
+def test_a_change_of_one_server_costs_the_same_however_many_others_there_are() -> None:
+    few, many = of_many(1), of_many(100)
+    changed = fifty(0, title="changed")
+    assert calls_of(lambda: few.update("s0", changed)) == calls_of(
+        lambda: many.update("s0", changed)
+    )
+    entry = listed(many, "tools")["tools"][0]
+    assert (entry["name"], entry["title"]) == ("s0__t0", "changed")
+    assert many.uri("x://0/7") == Found("s0", "x://0/7")
+
+
+def test_a_list_that_did_not_change_is_not_looked_at_again() -> None:
+    catalog = of_many(1)
+    first = fifty(0)
+    catalog.update("s0", first)
+    resources = entries({"uri": "x://new"})
+    whole = calls_of(lambda: catalog.update("s0", fifty(0, title="changed")))
+    catalog.update("s0", first)
+    part = msgspec.structs.replace(first, resources=resources)
+    found: list[set[Kind]] = []
+    assert calls_of(lambda: found.append(catalog.update("s0", part))) < whole / 10
+    assert found == [{"resources"}]
+    assert catalog.uri("x://new") == Found("s0", "x://new")
+    assert catalog.uri("x://0/0") is None
+    assert len(listed(catalog, "tools")["tools"]) == 50
+
+
+def test_a_list_after_a_change_is_joined_from_what_the_servers_were_encoded_to() -> None:
+    few, many = of_many(10), of_many(100)
+    cost = [calls_of(lambda each=each: each.page("tools", modern=True)) for each in (few, many)]
+    assert cost[1] - cost[0] <= 2 * 90
+    assert len(listed(many, "tools")["tools"]) == 5000
+
+
+def test_a_tool_whose_schema_spells_the_word_otherwise_is_mirrored_too() -> None:
+    """JSON has several ways to write a string, and a header must be held all the same."""
+    catalog = Catalog(["a"])
+    schema = rb'{"type":"object","properties":{"r":{"type":"string","x-mcp-h\u0065ader":"R"}}}'
+    catalog.update("a", Definitions(tools=[{"name": Raw(b'"t"'), "inputSchema": Raw(schema)}]))
+    assert catalog.tool("a__t") == Found("a", "t", (Mirrored("Mcp-Param-R", ("r",), "string"),))
 
 
 def test_a_list_is_encoded_once_until_it_changes() -> None:

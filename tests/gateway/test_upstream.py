@@ -54,6 +54,36 @@ for line in sys.stdin:
 """
 
 
+# Another, whose lists say how often they were asked for; a call changes its tools.
+COUNTING = """
+import json, sys
+asked_for = {}
+def say(**message):
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" not in asked:
+        continue
+    method = asked["method"]
+    times = asked_for[method] = asked_for.get(method, 0) + 1
+    name = f"after-{times}"
+    if method == "initialize":
+        changes = {"listChanged": True}
+        say(id=asked["id"], result={
+            "protocolVersion": "2025-06-18", "serverInfo": {"name": "counting", "version": "1"},
+            "capabilities": {"tools": changes, "prompts": changes}})
+    elif method == "tools/list":
+        say(id=asked["id"], result={"tools": [{"name": name, "inputSchema": {}}]})
+    elif method == "prompts/list":
+        say(id=asked["id"], result={"prompts": [{"name": name}]})
+    elif method == "tools/call":
+        say(method="notifications/tools/list_changed")
+        say(id=asked["id"], result={"content": []})
+    else:
+        say(id=asked["id"], error={"code": -32601, "message": "no"})
+"""
+
+
 class Story:
     """What an upstream said happened to it, for waiting on the next of a kind."""
 
@@ -128,6 +158,22 @@ async def test_an_endless_list_is_cut_and_said_to_be(tmp_path: Path) -> None:
         await story.until("running")
         assert len(upstream.definitions.tools) == LISTED_AT_MOST
         assert "cut" in story.told
+
+
+async def test_only_what_changed_is_listed_again(tmp_path: Path) -> None:
+    async with upstream_of(tmp_path, {"command": sys.executable, "args": ["-c", COUNTING]}) as (
+        upstream,
+        story,
+    ):
+        await story.until("running")
+        await upstream.handle(call("after-1"))
+        await story.until("changed")
+        listed = upstream.definitions
+        assert listed.tools[0]["name"] == Raw(b'"after-2"')
+        assert listed.prompts[0]["name"] == Raw(b'"after-1"')
+        await upstream.restart()
+        assert upstream.definitions.prompts[0]["name"] == Raw(b'"after-1"')
+        assert upstream.definitions.tools[0]["name"] == Raw(b'"after-1"')
 
 
 async def test_a_server_over_http_that_comes_up_late_and_restarts_is_found_again(

@@ -1,7 +1,8 @@
 """What all upstreams offer, as one list of names.
 
 Definitions are relayed verbatim but for their names. The list is joined from bytes that each
-upstream's share was encoded to when it last changed; a call is two dictionary lookups.
+upstream's share was encoded to when it last changed; a call is two dictionary lookups. A change of
+one upstream costs what that upstream lists, however many others there are.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from interlock.wire.apps import page_of_tool
 from interlock.wire.jsonrpc import UNREADABLE, encode
 from interlock.wire.meta import RawResult
 from interlock.wire.notices import Kind
-from interlock.wire.parameters import BadAnnotation, Mirrored, mirrored
+from interlock.wire.parameters import ANNOTATION, BadAnnotation, Mirrored, mirrored
 
 BYTES_PER_TOKEN: Final = 4
 """How many bytes of a definition make a token, roughly; what tokenisers of today come to."""
 
 _OPTIONAL: Final = Raw(b'{"taskSupport":"optional"}')
+_WORD: Final = ANNOTATION.encode()
 _text: Final = msgspec.json.Decoder(str)
 
 
@@ -50,9 +52,11 @@ class Found(Struct, frozen=True):
 
 
 class _Share:
-    """One upstream's part of one list: encoded entries, and where their public keys lead."""
+    """One upstream's part of one list: its entries as they are listed, joined by commas, and where
+    their public keys lead.
+    """
 
-    __slots__ = ("entries", "names", "older")
+    __slots__ = ("body", "names", "older")
 
     def __init__(
         self,
@@ -63,9 +67,8 @@ class _Share:
         *,
         tasks: bool = False,
     ) -> None:
-        self.entries: list[bytes] = []
-        self.older: list[bytes] = [] if tasks else self.entries
-        """The same for legacy callers."""
+        bodies: list[bytes] = []
+        older: list[bytes] = []
         self.names: dict[str, Found] = {}
         for entry in entries:
             try:
@@ -86,14 +89,19 @@ class _Share:
             if tasks:
                 # To a 2025-11-25 client a server of the extension says nothing; the gateway can
                 # make a task of any of its tools.
-                self.older.append(encode({**listed, "execution": _OPTIONAL}))
-            self.entries.append(encode(listed))
+                older.append(encode({**listed, "execution": _OPTIONAL}))
+            bodies.append(encode(listed))
+        self.body = b",".join(bodies)
+        self.older = b",".join(older) if tasks else self.body
+        """The same for legacy callers."""
 
 
 def _with_public_page(server: str, entry: dict[str, Raw]) -> dict[str, Raw]:
     """A tool that is shown by a page, with the page's URI as the gateway calls it (MCP Apps)."""
+    if "_meta" not in entry:
+        return entry
     try:
-        meta = msgspec.json.decode(entry.get("_meta", b"{}"), type=dict[str, Any])
+        meta = msgspec.json.decode(entry["_meta"], type=dict[str, Any])
     except UNREADABLE:
         return entry
     page = page_of_tool(meta).resource_uri
@@ -109,8 +117,10 @@ def _with_public_page(server: str, entry: dict[str, Raw]) -> dict[str, Raw]:
 
 def _support(execution: Raw | None) -> Literal["never", "optional", "required"]:
     """What `execution.taskSupport` says; nothing, and what cannot be read, is a no."""
+    if execution is None:
+        return "never"
     try:
-        said = msgspec.json.decode(execution or b"{}", type=dict[str, Any]).get("taskSupport")
+        said = msgspec.json.decode(execution, type=dict[str, Any]).get("taskSupport")
     except UNREADABLE:
         return "never"
     return said if said in ("optional", "required") else "never"
@@ -118,7 +128,8 @@ def _support(execution: Raw | None) -> Literal["never", "optional", "required"]:
 
 def _mirrored(schema: Raw | None) -> tuple[Mirrored, ...]:
     """What a listed tool wants mirrored; of a malformed one nothing, as nobody could call it so."""
-    if schema is None:
+    # Few tools want any, and their schemas are the bulk of a list. A backslash may hide the word.
+    if schema is None or (_WORD not in (text := bytes(schema)) and b"\\" not in text):
         return ()
     try:
         return mirrored(msgspec.json.decode(schema, type=dict[str, Any]))
@@ -162,15 +173,24 @@ class Catalog:
         self._found: dict[str, dict[str, Found]] = {kind: {} for kind in _KINDS}
         self._originals: dict[str, list[Found]] = {}
         self._pages: dict[tuple[str, bool], RawResult] = {}
+        self._given: dict[str, Definitions] = {}
 
     def update(self, server: str, definitions: Definitions) -> set[Kind]:
-        """Replace what *server* offers; which lists are not what they were."""
+        """Replace what *server* offers; which lists are not what they were.
+
+        A list that is the same object as the last time is not looked at again.
+        """
+        given = self._given.get(server)
+        same_tasks = given is not None and given.tasks == definitions.tasks
+        self._given[server] = definitions
         shares: dict[str, _Share] = {}
         for kind, (_, key, public) in _KINDS.items():
             entries: list[dict[str, Raw]] = getattr(definitions, kind)
-            shares[kind] = _Share(
-                server, entries, key, public, tasks=definitions.tasks and kind == "tools"
-            )
+            tools = kind == "tools"
+            if (same_tasks or not tools) and entries is getattr(given, kind, None):
+                continue
+            tasks = definitions.tasks and tools
+            shares[kind] = _Share(server, entries, key, public, tasks=tasks)
         return self._put(server, shares)
 
     def follow(self, server: str, other: Catalog) -> set[Kind]:
@@ -184,12 +204,12 @@ class Catalog:
         changed: set[Kind] = set()
         for kind, share in shares.items():
             old = self._shares[kind].get(server)
-            if old is None and not share.entries:
+            if old is share or (old is None and not share.names):
                 continue
-            if old is not None and old.older == share.older and old.entries == share.entries:
+            if old is not None and old.body == share.body and old.older == share.older:
                 continue
             self._shares[kind][server] = share
-            self._index(kind)
+            self._index(kind, old.names if old is not None else {}, share.names)
             changed.add(_KINDS[kind][0])
         return changed
 
@@ -216,12 +236,10 @@ class Catalog:
         """The whole list of *kind* as a result."""
         page = self._pages.get((kind, modern))
         if page is None:
-            body = b",".join(
-                entry
-                for server in self._servers
-                if (share := self._shares[kind].get(server)) is not None
-                for entry in (share.entries if modern else share.older)
-            )
+            shares = self._shares[kind]
+            listed = [shares[server] for server in self._servers if server in shares]
+            bodies = [share.body if modern else share.older for share in listed]
+            body = b",".join(filter(None, bodies))
             hints = b',"ttlMs":0,"cacheScope":"private"' if modern else b""
             page = RawResult(body=b'{"%b":[%b]%b}' % (_MEMBERS[kind].encode(), body, hints))
             self._pages[kind, modern] = page
@@ -230,26 +248,27 @@ class Catalog:
     def counts(self, server: str) -> dict[str, int]:
         """How many entries of each kind *server* has at the door."""
         return {
-            kind: len(share.entries) if (share := self._shares[kind].get(server)) else 0
+            kind: len(share.names) if (share := self._shares[kind].get(server)) else 0
             for kind in _KINDS
         }
 
     def tokens(self, server: str) -> int:
         """About how many tokens the definitions of *server*'s tools cost a model's context."""
         share = self._shares["tools"].get(server)
-        return sum(map(len, share.entries)) // BYTES_PER_TOKEN if share else 0
+        return len(share.body) // BYTES_PER_TOKEN if share else 0
 
-    def _index(self, kind: str) -> None:
-        found: dict[str, Found] = {}
-        for server in self._servers:
-            share = self._shares[kind].get(server)
-            if share is not None:
-                found |= share.names
-        self._found[kind] = found
+    def _index(self, kind: str, old: dict[str, Found], new: dict[str, Found]) -> None:
+        """Find what one server has *new*, and no more what it had: no two make the same name."""
+        found = self._found[kind]
+        for name in old:
+            del found[name]
+        found |= new
         self._pages.pop((kind, True), None)
         self._pages.pop((kind, False), None)
         if kind == "resources":
-            originals: dict[str, list[Found]] = {}
-            for entry in found.values():
-                originals.setdefault(entry.name, []).append(entry)
-            self._originals = originals
+            for entry in old.values():
+                self._originals[entry.name].remove(entry)
+                if not self._originals[entry.name]:
+                    del self._originals[entry.name]
+            for entry in new.values():
+                self._originals.setdefault(entry.name, []).append(entry)

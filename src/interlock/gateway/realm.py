@@ -75,6 +75,8 @@ class Realm:
         self.used = clock()
         self._clock = clock
         self._running = 0
+        self._shared: list[Upstream] = []
+        """What all have, as far as it has not settled yet; once it has, it stays so."""
         self._watched: dict[str, tuple[str, str]] = {}
 
     @property
@@ -103,15 +105,17 @@ class Realm:
 
     async def wake(self) -> None:
         """Start what needed a login and has one now."""
-        for upstream in self.upstreams.values():
+        for upstream in self.own:  # What all share wants no login.
             if upstream.login_needed is not None:
                 await upstream.wake()
 
     async def settled(self, timeout: float) -> None:
         """Wait until each server runs, or has failed to once; at most *timeout* seconds."""
+        if self._shared:
+            self._shared = [each for each in self._shared if not each.settled.is_set()]
         waiting = [
             asyncio.ensure_future(upstream.settled.wait())
-            for upstream in self.upstreams.values()
+            for upstream in (*self._shared, *self.own)
             if not upstream.settled.is_set()
         ]
         if waiting:
@@ -129,6 +133,7 @@ class Realm:
     def have(self, upstreams: Mapping[str, Upstream], own: list[Upstream]) -> None:
         """Have other servers from now on; what is watched is watched at them."""
         self.upstreams, self.own = upstreams, own
+        self._shared = [each for each in upstreams.values() if each not in own]
         for server, uri in self._watched.values():
             if (upstream := upstreams.get(server)) is not None and upstream in own:
                 upstream.watch(uri, watched=True)

@@ -67,13 +67,15 @@ _PATIENT: Final = frozenset({LISTEN, tasks.RESULT})
 _entries: Final = msgspec.json.Decoder(list[dict[str, Raw]])
 _text: Final = msgspec.json.Decoder(str)
 
-_LISTS: Final = (
-    ("tools", "tools/list", "tools"),
-    ("resources", "resources/list", "resources"),
-    ("resources", "resources/templates/list", "resourceTemplates"),
-    ("prompts", "prompts/list", "prompts"),
+_LISTS: Final[tuple[tuple[Kind, str, str, str], ...]] = (
+    ("tools", "tools", "tools/list", "tools"),
+    ("resources", "resources", "resources/list", "resources"),
+    ("resources", "templates", "resources/templates/list", "resourceTemplates"),
+    ("prompts", "prompts", "prompts/list", "prompts"),
 )
-"""Capability, method, and member of the result, in the order of `Definitions`."""
+"""Which notice says that it changed, whose name is the capability's too; what it is in
+`Definitions`; method, and member of the result."""
+_ALL: Final[frozenset[Kind]] = frozenset({"tools", "resources", "prompts"})
 
 
 class Status(Struct, frozen=True):
@@ -308,13 +310,19 @@ class Upstream:
                 authorization=self._login,
             )
         )
-        stale = asyncio.Event()
+        stale: set[Kind] = set()
+        told = asyncio.Event()
+
+        def changed(kind: Kind) -> None:
+            stale.add(kind)
+            told.set()
+
         client = Client(
             target,
             name="interlock-gateway",
             desk=self._desk,
             connect_timeout=START_SECONDS,
-            on_change=lambda _: stale.set(),
+            on_change=changed,
             on_update=lambda uri: self._updated(self, uri),
             on_log=lambda notice: self._desk.logged(Raw(encode(notice))),
             on_visited=self._desk.visited,
@@ -331,25 +339,27 @@ class Upstream:
             self.modern = client.link.envelope.revision.modern
             self.tasks = self.modern and tasks.EXTENSION in (client.capabilities.extensions or {})
             self._instructions = client.instructions
-            await self._list(client)
+            await self._list(client, _ALL)
         except BaseException:
             await connected.close()
             raise
         connected.keeping = [
-            asyncio.create_task(self._keep_listed(connected, client, stale)),
+            asyncio.create_task(self._keep_listed(connected, client, stale, told)),
             asyncio.create_task(self._keep_watched(client)),
         ]
         return connected
 
     async def _keep_listed(
-        self, connected: Connected, client: Client, stale: asyncio.Event
+        self, connected: Connected, client: Client, stale: set[Kind], told: asyncio.Event
     ) -> None:
-        """List again whenever the server says that something changed; many changes, one listing."""
+        """List again what the server says has changed; many changes, one listing."""
         while True:
-            await stale.wait()
+            await told.wait()
+            told.clear()
+            kinds = frozenset(stale)
             stale.clear()
             try:
-                changed = await self._list(client)
+                changed = await self._list(client, kinds)
             except (PeerError, RpcError) as error:
                 if isinstance(error, LoginNeeded):
                     error = connected.lacks(error)
@@ -380,13 +390,15 @@ class Upstream:
             # Most servers offer no subscriptions; whoever watches hears nothing then.
             log.debug("%s: a resource cannot be watched: %s", self.name, error)
 
-    async def _list(self, client: Client) -> set[Kind]:
+    async def _list(self, client: Client, kinds: frozenset[Kind]) -> set[Kind]:
+        """List what is of these *kinds*, and leave the rest as it is; which lists have changed."""
         can = client.capabilities
-        lists = [
-            await self._entries(client, method, member) if getattr(can, capability) else []
-            for capability, method, member in _LISTS
-        ]
-        self.definitions = Definitions(*lists, tasks=self.tasks)
+        listed = {
+            what: await self._entries(client, method, member) if getattr(can, kind) else []
+            for kind, what, method, member in _LISTS
+            if kind in kinds
+        }
+        self.definitions = msgspec.structs.replace(self.definitions, **listed, tasks=self.tasks)
         return self._changed(self)
 
     async def _entries(self, client: Client, method: str, member: str) -> list[dict[str, Raw]]:
