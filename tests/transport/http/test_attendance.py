@@ -12,7 +12,7 @@ from tests.peers import soon
 
 from interlock.protocol.call import Call
 from interlock.protocol.session import Envelope
-from interlock.transport.http.attendance import Attendance, End, attended
+from interlock.transport.http.attendance import Attendance, End, resumed
 from interlock.transport.http.plain import AsgiWay, left
 from interlock.transport.http.reply import Reply
 from interlock.transport.http.sessions import HttpSession, Sessions
@@ -127,21 +127,14 @@ async def test_whoever_leaves_is_noticed_after_whatever_else_comes():
     assert gone == ["one", "two"]
 
 
-async def test_only_what_really_waits_is_attended():
-    waits: list[str] = []
-
-    async def at_once() -> tuple[bytes, int]:
-        return b"", 200
-
+async def test_what_was_begun_by_hand_goes_on():
     async def later() -> tuple[bytes, int]:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         return b"later", 200
 
-    assert await attended(at_once(), lambda: waits.append("never")) == (b"", 200)
-    assert waits == []
-    assert await attended(later(), lambda: waits.append("once")) == (b"later", 200)
-    assert waits == ["once"]
+    work = later()
+    assert await resumed(work, work.send(None)) == (b"later", 200)
 
 
 async def test_what_is_thrown_in_is_the_handler_s_to_see():
@@ -155,7 +148,8 @@ async def test_what_is_thrown_in_is_the_handler_s_to_see():
         return b"all the same", 200
 
     async def run() -> tuple[bytes, int]:
-        return await attended(stubborn(), lambda: None)
+        work = stubborn()
+        return await resumed(work, work.send(None))
 
     task = asyncio.create_task(run())
     await asyncio.sleep(0)

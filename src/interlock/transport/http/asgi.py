@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from functools import partial
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from msgspec import UNSET
@@ -27,7 +26,7 @@ from interlock.protocol.dispatch import Dispatch, admit
 from interlock.protocol.gate import Denial, Gate, RawHeaders
 from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session
-from interlock.transport.http.attendance import Attendance, End, attended
+from interlock.transport.http.attendance import Attendance, End, resumed
 from interlock.transport.http.batches import several, sort
 from interlock.transport.http.bodies import NO_JSON, take
 from interlock.transport.http.documents import document, publish
@@ -163,9 +162,10 @@ class App:
                     body = await self._body(head, receive, send)
                     if body is not None:
                         way = AsgiWay(receive, send)
-                        answering = self._answer(head, principal, body, way)
+                        running = await self._answer(head, principal, body, way)
                         del body, way  # It may be open for days.
-                        await answering
+                        if running is not None:
+                            await running
                 case "GET":
                     await self._get(head, principal, receive, send)
                 case "DELETE":
@@ -180,21 +180,39 @@ class App:
         except StoreError as error:
             await self._unknown(error, head, send)
 
-    async def post(
-        self, head: Head, headers: RawHeaders, target: bytes, body: bytes, way: Way
-    ) -> None:
+    def post(
+        self, head: Head, headers: RawHeaders, query: bytes, body: bytes, way: Way
+    ) -> Coroutine[Any, Any, None]:
         """Answer a POST to our own path that a server of ours has read whole.
 
         It is what `__call__` does for one, without what only a stranger's server needs: *head* is
-        what the guards made of *headers*, and *target* what followed the path after a "?".
+        what the guards made of *headers*. What is right and needs nobody's leave, as most do, is
+        read before anything is awaited.
         """
+        if (
+            self.gate is None
+            and head.session is None
+            and head.json_body
+            and head.takes_json
+            and self._lifespan.ready
+        ):
+            message = read(body)
+            if type(message) is Message and message.method is not UNSET:
+                call = admit(message, TO_SERVER, head.mirror, None, ANYBODY)
+                if type(call) is Call:
+                    return self._run(call, None, head, cors(head), way)
+        return self._post(head, headers, query, body, way)
+
+    async def _post(
+        self, head: Head, headers: RawHeaders, query: bytes, body: bytes, way: Way
+    ) -> None:
         try:
             if not self._lifespan.ready and (why := await self._lifespan.begin()) is not None:
                 await refuse(way.send, 503, why, [*LAST, *self._fixed], code=INTERNAL_ERROR)
                 return
             principal = ANYBODY
             if self.gate is not None:
-                found = await self.gate.admit("POST", self.path, target, headers)
+                found = await self.gate.admit("POST", self.path, query, headers)
                 if type(found) is Denial:
                     await deny(way.send, found, cors(head))
                     return
@@ -204,7 +222,10 @@ class App:
             elif not head.json_body:
                 await refuse(way.send, 415, NO_JSON, cors(head))
             else:
-                await self._answer(head, principal, body, way)
+                running = await self._answer(head, principal, body, way)
+                del body
+                if running is not None:
+                    await running
         except StoreError as error:
             await self._unknown(error, head, way.send)
 
@@ -254,14 +275,19 @@ class App:
         await refuse(send, 406, _NEITHER, headers)
         return None
 
-    async def _answer(self, head: Head, principal: Principal, body: bytes, way: Way) -> None:
-        """Answer what was posted, which is *body*."""
+    async def _answer(
+        self, head: Head, principal: Principal, body: bytes, way: Way
+    ) -> Coroutine[Any, Any, None] | None:
+        """Answer what was posted, which is *body*; a call is returned instead, to be run.
+
+        It may be open for days, as subscriptions are: what it came in is let go of by then.
+        """
         headers = cors(head)
         send = way.send
         if not self._lifespan.ready:  # It was closed while the body came.
             why = "The server is stopping"
             await refuse(send, 503, why, [*LAST, *self._fixed], code=INTERNAL_ERROR)
-            return
+            return None
         message = read(body)
         session = None
         if head.session is not None:
@@ -271,14 +297,14 @@ class App:
             if session is not None:
                 if isinstance(found, list):
                     await self._batch(found, session, head, principal, way)
-                    return
+                    return None
                 session.spoil(message)
             await turn_away(send, Refusal.of(found if type(found) is Fault else message), headers)
-            return
+            return None
         number = message.id
         if message.method is UNSET or number is UNSET or number is None:
             await self._accept(message, head, session, send, headers)
-            return
+            return None
 
         belongs: Session | Refusal | None = None
         if session is not None:
@@ -292,23 +318,33 @@ class App:
         call = admit(message, TO_SERVER, head.mirror, belongs, principal)
         if type(call) is Refusal:
             await turn_away(send, call, headers)
-            return
+            return None
         if call.session is None:
             session = None
         elif session is not None and call.row.name == INITIALIZE:
             await self.sessions.keep(session)
             headers = [*headers, (b"mcp-session-id", session.session.id.encode())]
-        reply = self._reply(way, headers, head, session)
-        # A call may be open for days, as subscriptions are: what it came in is let go of here.
-        del body, message
+        return self._run(call, session, head, headers, way)
+
+    async def _run(
+        self,
+        call: Call,
+        session: HttpSession | None,
+        head: Head,
+        headers: list[Header],
+        way: Way,
+    ) -> None:
+        """Run *call* and send what comes of it."""
+        reply = Reply(way, headers, head.takes_stream, head.takes_json, session, self.keep_alive)
         try:
-            answer = await self._attend(call, session, reply, way)
+            begun = self._begin(call, session, reply, way)
+            answer = begun if isinstance(begun, tuple) else await begun
             if session is not None:
                 await self.sessions.save(session)
             if answer is None:
                 await reply.abandon()
             elif call.missing and self.gate is not None:
-                asked = self.gate.short(principal, call.missing)
+                asked = self.gate.short(call.principal, call.missing)
                 await reply.finish(*answer, asked.headers)
             else:
                 await reply.finish(*answer)
@@ -332,7 +368,7 @@ class App:
         if not calls and not answers:
             await bare(way.send, 202, headers)
             return
-        reply = self._reply(way, headers, head, session)
+        reply = Reply(way, headers, head.takes_stream, head.takes_json, session, self.keep_alive)
         way.watch(reply.hang_up)
         try:
             async with asyncio.TaskGroup() as group:
@@ -347,52 +383,69 @@ class App:
             way.unwatch()
             reply.release()
 
-    def _reply(
-        self, way: Way, headers: list[Header], head: Head, session: HttpSession | None
-    ) -> Reply:
-        return Reply(
-            way,
-            headers,
-            streams=head.takes_stream,
-            json=head.takes_json,
-            session=session,
-            keep_alive=self.keep_alive,
-        )
-
     async def _attend(
-        self, call: Call, session: HttpSession | None, reply: Reply, way: Way | None = None
+        self, call: Call, session: HttpSession, reply: Reply
     ) -> tuple[bytes, int] | None:
-        """The answer to *call* and its status; None if its caller wants none any more.
+        """The answer to one call of several, whose connection is watched already."""
+        begun = self._begin(call, session, reply, None)
+        return begun if isinstance(begun, tuple) else await begun
 
-        Without *way* somebody else watches the connection.
+    def _begin(
+        self, call: Call, session: HttpSession | None, reply: Reply, way: Way | None
+    ) -> tuple[bytes, int] | Coroutine[Any, Any, tuple[bytes, int] | None]:
+        """The answer to *call* and its status, or what to wait for until they are there.
+
+        What is waited for may be None: its caller wants no answer any more. Without *way* somebody
+        else watches the connection.
         """
         call.outlet = reply
-        waiting: list[Attendance | asyncio.TimerHandle] = []
+        work = self.dispatch.respond(call)
+        try:
+            # Most are done in one step. Only who really waits is watched over.
+            awaited = work.send(None)
+        except StopIteration as stop:
+            answer: tuple[bytes, int] = stop.value
+            return answer
+        except asyncio.CancelledError as error:
+            return self._astray(call, error)
+        return self._watch(call, session, reply, way, work, awaited)
+
+    async def _watch(
+        self,
+        call: Call,
+        session: HttpSession | None,
+        reply: Reply,
+        way: Way | None,
+        work: Coroutine[Any, Any, tuple[bytes, int]],
+        awaited: object,
+    ) -> tuple[bytes, int] | None:
+        """The same for a call that waits for *awaited*: it may be ended before it is done."""
+        attendance = Attendance(call, session, self.attended, reply, way)
+        expiry = None
+        if call.principal.expires_at is not None and call.method == LISTEN:
+            # A subscription lasts no longer than what it was opened with (2026-07-28
+            # § Subscriptions).
+            expiry = at_expiry(call.principal, attendance.stop)
         answer: tuple[bytes, int] | None = None
         try:
-            # No closure: it would weigh four times as much, in each call that waits for days.
-            answer = await attended(
-                self.dispatch.respond(call),
-                partial(_wait, waiting, call, session, self.attended, reply, way),
-            )
+            answer = await resumed(work, awaited)
         except asyncio.CancelledError as error:
-            attendance = waiting[0] if waiting else None
-            if not isinstance(attendance, Attendance) or attendance.end is None:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                # Nobody cancelled this call: its handler waited for something that was.
-                answer = self.dispatch.mishap(call, error)
+            if attendance.end is None:
+                answer = self._astray(call, error)
         finally:
-            end = None
-            for each in waiting:
-                if isinstance(each, Attendance):
-                    end = each.finish()
-                else:
-                    each.cancel()
+            end = attendance.finish()
+            if expiry is not None:
+                expiry.cancel()
         if end is End.STOPPED:
             return self._farewell(call)
         return None if end is End.CANCELLED else answer
+
+    def _astray(self, call: Call, error: asyncio.CancelledError) -> tuple[bytes, int]:
+        """What is answered if nobody cancelled this call, but its handler waited for what was."""
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise error
+        return self.dispatch.mishap(call, error)
 
     def _farewell(self, call: Call) -> tuple[bytes, int]:
         """What a call hears that is still open when the server stops."""
@@ -546,23 +599,6 @@ _LONG: Final = Refusal(
     INVALID_PARAMS, f"initialize may have at most {GREETING_LIMIT} bytes", status=413
 )
 _HOMELESS: Final = Refusal(INVALID_REQUEST, "A response needs the Mcp-Session-Id it belongs to")
-
-
-def _wait(
-    waiting: list[Attendance | asyncio.TimerHandle],
-    call: Call,
-    session: HttpSession | None,
-    among: set[Attendance],
-    reply: Reply,
-    way: Way | None,
-) -> None:
-    attendance = Attendance(call, session, among, reply, way)
-    waiting.append(attendance)
-    if call.principal.expires_at is not None and call.method == LISTEN:
-        # A subscription lasts no longer than what it was opened with (2026-07-28 § Subscriptions).
-        expiry = at_expiry(call.principal, attendance.stop)
-        if expiry is not None:
-            waiting.append(expiry)
 
 
 def _unknown_version(head: Head) -> Refusal | None:

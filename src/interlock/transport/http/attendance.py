@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from interlock.protocol.call import Call
 from interlock.transport.http.plain import Way
 from interlock.transport.http.reply import Reply
 from interlock.transport.http.sessions import HttpSession
+
+T = TypeVar("T")
 
 
 class End(Enum):
@@ -85,24 +87,19 @@ class Attendance:
 
 
 @types.coroutine
-def attended(
-    coroutine: Coroutine[Any, Any, tuple[bytes, int]], waits: Callable[[], None]
-) -> Generator[Any, Any, tuple[bytes, int]]:
-    """Run *coroutine* in the task that is there; call *waits* when it first really waits."""
+def resumed(coroutine: Coroutine[Any, Any, T], awaited: object) -> Generator[Any, Any, T]:
+    """Go on with *coroutine*, whose first step was taken by hand and which waits for *awaited*."""
     try:
-        yielded = coroutine.send(None)
-        waits()
-        del waits  # It may be days until the rest is done.
         while True:
             try:
-                value = yield yielded
+                value = yield awaited
             except GeneratorExit:
                 coroutine.close()
                 raise
             except BaseException as error:
                 # Whatever is thrown in, a cancellation above all, is the coroutine's to see.
-                yielded = coroutine.throw(error)
+                awaited = coroutine.throw(error)
             else:
-                yielded = coroutine.send(value)
+                awaited = coroutine.send(value)
     except StopIteration as stop:
         return stop.value

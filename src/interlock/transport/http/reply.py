@@ -75,7 +75,6 @@ class Reply:
         self,
         way: Way,
         headers: list[Header],
-        *,
         streams: bool = True,
         json: bool = True,
         session: HttpSession | None = None,
@@ -176,7 +175,22 @@ class Reply:
         """Send the answer: as the last event of a stream that was begun, else alone, and then with
         its *status* and *headers*.
         """
-        await self.finish_all([body], body, status, headers)
+        if (
+            self._started
+            or self._events
+            or self._stream is not None
+            or status != 200
+            or headers
+            or not self._json
+        ):
+            await self.finish_all([body], body, status, headers)
+            return
+        self._end()
+        if not self.dead:
+            try:
+                await self._way.answer(self._headers, body)
+            except OSError:
+                self.hang_up()
 
     async def finish_all(
         self,
@@ -192,14 +206,7 @@ class Reply:
             for body in bodies:
                 self._put(body)
             await self._end_stream()
-        elif self.dead:
-            pass
-        elif status == 200 and not headers:
-            try:
-                await self._way.answer(self._headers, alone)
-            except OSError:
-                self.hang_up()
-        else:
+        elif not self.dead:
             await self._whole(status, [*ANSWER, *self._headers, *headers], alone)
 
     async def abandon(self) -> None:
