@@ -16,7 +16,12 @@ from typing import TypeAlias, TypeVar
 import pytest
 
 from interlock.errors import ConnectFailed, ServerExited
-from interlock.transport.process import ProcessChannel, harmless, minimal_environment
+from interlock.transport.process import (
+    PIPE_BYTES,
+    ProcessChannel,
+    harmless,
+    minimal_environment,
+)
 from interlock.transport.vigil import group_lives
 
 T = TypeVar("T")
@@ -101,6 +106,17 @@ async def test_a_child_gets_little_more_than_what_it_is_given(
     assert "SHELL" not in names
     assert {"GIVEN", "LC_ALL", "PATH"} <= set(names)
     assert set(minimal_environment()) | {"GIVEN", "LC_CTYPE"} >= set(names)
+
+
+async def test_its_pipes_hold_more_than_they_would_where_that_can_be_said(start: Start):
+    """A large message wakes each side less often; pipes have a size that can be set on Linux."""
+    show = """
+        import fcntl, os
+        ask = getattr(fcntl, "F_GETPIPE_SZ", None)
+        sizes = [fcntl.fcntl(fd, ask) for fd in (0, 1)] if ask is not None else []
+        os.write(1, b"%d\\n" % min(sizes, default=2**17))
+    """
+    assert int(await first(await start(show))) >= PIPE_BYTES
 
 
 async def test_what_is_given_goes_before_what_we_have(start: Start):

@@ -27,6 +27,12 @@ from interlock.transport.pipes import PipeChannel, connect_reader, within
 from interlock.transport.vigil import group_lives, signal_group
 from interlock.wire.ndjson import LineTooLong
 
+if sys.platform == "linux":
+    import fcntl
+
+PIPE_BYTES: Final = 128 * 1024
+"""What a pipe to or from a child holds, where that can be said: twice what Linux gives it. Each time
+it is full both sides wake. Not more: all pipes of one user share 64 MB (pipe(7))."""
 STDERR_LINES: Final = 100
 STDERR_LINE_BYTES: Final = 2000
 STDERR_TAIL: Final = 10
@@ -368,7 +374,7 @@ _NEW_GROUP: Final = (
 def _spawn(
     argv: Sequence[str], env: Mapping[str, str], cwd: str | None, warden: Guardian | None
 ) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         argv,
         bufsize=0,
         stdin=subprocess.PIPE,
@@ -380,6 +386,17 @@ def _spawn(
         creationflags=_NEW_GROUP,
         preexec_fn=_tie(warden),  # noqa: PLW1509 - see there for what it may do
     )
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            _widen(pipe.fileno())
+    return process
+
+
+def _widen(fd: int) -> None:
+    if sys.platform == "linux":
+        # All pipes of a user share a limit (pipe(7)); where it is reached this one stays as it is.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def _tie(warden: Guardian | None) -> Callable[[], None] | None:
