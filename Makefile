@@ -31,9 +31,9 @@ interop: dev ## real clients, hosts and servers of others against ours; ONLY=cod
 	@$(PIN) py-git mcp2 mcp1 node browser hosts
 	@.venv/bin/python tests/interop/run.py $(if $(ONLY),--only "$(ONLY)")
 
-bench: dev ## measure against other implementations, in one run
-	@$(PIN) mcp2 fastmcp node
-	@.venv/bin/python bench/run.py
+bench: dev ## measure beside others, half an hour; QUICK=1: a short look, ONLY="http echo": some
+	@$(PIN) mcp2 mcp2-3.11 mcp1 fastmcp translate node compiled
+	@.venv/bin/python bench/run.py $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 conformance: dev ## the official conformance suite against our server and client
 	@$(PIN) node

@@ -1,100 +1,57 @@
-"""One HTTP run: a closed loop over some connections, one request in flight on each.
+"""HTTP runs: a closed loop over some connections, one request in flight on each.
 
-A process of its own, so that it has a core of its own: reads what to do from stdin as JSON, writes
-what it saw to stdout as JSON. Answers are checked whole before and after the run; during it their
-number, status and length are.
+A process of its own, so that it has a core of its own: reads what to do from stdin, a JSON object a
+line, and writes what it saw to stdout likewise. An answer is checked whole before and after a run;
+during it each must be a 200 with the id that was asked and the length that all have.
+
+It waits on sockets itself and reads no heads: so it costs less than any server it asks.
 """
 
-import asyncio
 import gc
 import http.client
-import json
+import itertools
 import os
-import sys
+import select
+import socket
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter, sleep
 from typing import Any
 
 import httptools
 import machine
-import uvloop
-from questions import FIRST_ID, INITIALIZED, QUESTIONS, Question, decode, initialize
+import probes
+from questions import FIRST_ID, INITIALIZED, Question, decode, initialize, question
 
-
-class Run:
-    """What all connections share: the clock, the counters, the next id."""
-
-    def __init__(self) -> None:
-        self.id = FIRST_ID + 1
-        self.measuring = False
-        self.over = False
-        self.latencies = array("d")
-        self.lengths: set[int] = set()
-        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def fail(self, reason: str) -> None:
-        if not self.failure.done():
-            self.failure.set_exception(RuntimeError(reason))
-
-
-class Connection(asyncio.Protocol):
-    """Ask, wait for the whole answer, ask again."""
-
-    def __init__(self, run: Run, before: bytes, after: bytes) -> None:
-        self.run = run
-        self.before = before
-        self.after = after
-        self.length = 0
-        self.parser = httptools.HttpResponseParser(self)
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.feed = self.parser.feed_data
-        self.ask()
-
-    def ask(self) -> None:
-        run = self.run
-        run.id += 1
-        self.sent = perf_counter()
-        self.transport.write(b"%b%d%b" % (self.before, run.id, self.after))
-
-    def data_received(self, data: bytes) -> None:
-        self.feed(data)
-
-    def on_body(self, data: bytes) -> None:
-        self.length += len(data)
-
-    def on_message_complete(self) -> None:
-        run = self.run
-        if run.measuring:
-            run.latencies.append(perf_counter() - self.sent)
-            run.lengths.add(self.length)
-        self.length = 0
-        if self.parser.get_status_code() != 200:
-            run.fail(f"the server answered with status {self.parser.get_status_code()}")
-        elif not run.over:
-            self.ask()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.run.over:
-            self.run.fail(f"the server closed a connection in the middle of a run: {exc}")
+CHUNK = 1 << 18
+STALLED = 60.0
+GOOD = b"HTTP/1.1 200"
+CHUNKED = b"transfer-encoding: chunked"
+LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 class Caller:
     """One careful conversation: handshake, one request, checked, and the session's end."""
 
     def __init__(self, port: int, question: Question, era: str) -> None:
-        self.http = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self.http = http.client.HTTPConnection("127.0.0.1", port, timeout=STALLED)
         self.question = question
         self.era = era
         self.session: str | None = None
+        self.version = ""
         if era == "legacy":
-            response, _ = self.post(initialize())
+            response, data = self.post(initialize())
             self.session = response.getheader("Mcp-Session-Id")
+            # A bridge to one server over stdio has one handshake, and refuses the next.
+            self.version = decode(data).get("result", {}).get("protocolVersion", "")
             self.post(INITIALIZED)
 
+    def headers(self) -> dict[str, str]:
+        return self.question.headers(self.era, self.session, self.version)
+
     def post(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
-        self.http.request("POST", "/mcp", body, self.question.headers(self.era, self.session))
+        self.http.request("POST", "/mcp", body, self.headers())
         response = self.http.getresponse()
         data = response.read()
         # Servers close connections that idle through a run; the next request opens one anew.
@@ -120,9 +77,9 @@ class Caller:
             self.http.close()
 
 
-def first_answer(caller: Caller) -> str:
+def first_answer(caller: Caller, patience: float = 60) -> str:
     """How the first right answer came; a gateway may need a moment before its servers are up."""
-    until = perf_counter() + 20
+    until = perf_counter() + patience
     while True:
         try:
             return caller.check()
@@ -132,91 +89,217 @@ def first_answer(caller: Caller) -> str:
             sleep(0.1)
 
 
-def raw(port: int, question: Question, era: str, session: str | None) -> tuple[bytes, bytes]:
-    """A whole HTTP request around the id."""
-    before, after = question.body(era)
-    length = len(before) + len(str(FIRST_ID)) + len(after)
-    headers = {
-        "Host": f"127.0.0.1:{port}",
-        **question.headers(era, session),
-        "Content-Length": str(length),
-    }
-    lines = ["POST /mcp HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + before, after
+class Wire:
+    """One connection, and the request that is sent on it again and again with another id."""
 
+    ids = itertools.count(FIRST_ID + 1)
 
-async def measure(
-    spec: dict[str, Any], question: Question, sessions: list[str | None]
-) -> dict[str, Any]:
-    loop = asyncio.get_running_loop()
-    run = Run()
-    transports: list[asyncio.BaseTransport] = []
-    for session in sessions:
-        before, after = raw(spec["port"], question, spec["era"], session)
-        transport, _ = await loop.create_connection(
-            lambda before=before, after=after: Connection(run, before, after),
-            "127.0.0.1",
-            spec["port"],
+    def __init__(self, port: int, question: Question, caller: Caller) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=STALLED)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        before, after = question.body(caller.era)
+        headers = {
+            "Host": f"127.0.0.1:{port}",
+            "User-Agent": "bench",
+            **caller.headers(),
+            "Content-Length": str(len(before) + len(str(FIRST_ID)) + len(after)),
+        }
+        if question.fresh:
+            headers["X-Request-Id"] = "%d"
+        lines = ["POST /mcp HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        head = "\r\n".join([*lines, "", ""]).encode()
+        escaped = head if question.fresh else head.replace(b"%", b"%%")
+        self.template = b"%b%b%%d%b" % (
+            escaped,
+            before.replace(b"%", b"%%"),
+            after.replace(b"%", b"%%"),
         )
-        transports.append(transport)
+        self.both = question.fresh
+        self.hurried = False
+        self.id = b""
+        self.sent = 0.0
+        self.pieces: list[bytes] = []
+        self.missing = 0
 
-    async def hold(seconds: float) -> None:
-        await asyncio.wait([run.failure], timeout=seconds)
-        if run.failure.done():
-            run.failure.result()
+    def acknowledge(self) -> None:
+        """Say at once that a piece came, to a server that waits for this before it sends the next."""
+        if self.hurried:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
-    await hold(spec["warm"])
+    def ask(self, now: float) -> None:
+        number = next(Wire.ids)
+        self.id = b"%d" % number
+        self.sent = now
+        self.socket.sendall(self.template % ((number, number) if self.both else number))
+
+    def learn(self) -> bytes:
+        """Ask once and read the answer as HTTP: all its bytes, head included."""
+        done: list[bool] = []
+
+        class Reader:
+            def on_message_complete(self) -> None:
+                done.append(True)
+
+        parser = httptools.HttpResponseParser(Reader())
+        whole = b""
+        self.ask(perf_counter())
+        while not done:
+            data = self.socket.recv(CHUNK)
+            if not data:
+                raise RuntimeError("the server closed a connection before it answered")
+            parser.feed_data(data)
+            whole += data
+            self.acknowledge()
+        if parser.get_status_code() != 200:
+            raise RuntimeError(f"the server answered with status {parser.get_status_code()}")
+        return whole
+
+
+class Load:
+    """All connections of a run, and what their answers took.
+
+    An answer is whole when it is as long as *length* says; without one, after its last chunk:
+    streams of events may number them, and so grow.
+    """
+
+    def __init__(self, wires: list[Wire], length: int | None) -> None:
+        self.length = length
+        self.times = array("d")
+        self.epoll = select.epoll(len(wires) + 1)
+        self.wires: dict[int, Wire] = {}
+        for wire in wires:
+            self.wires[wire.socket.fileno()] = wire
+            self.epoll.register(wire.socket.fileno(), select.EPOLLIN)
+        for wire in wires:
+            wire.missing = length or 0
+            wire.ask(perf_counter())
+
+    def go(self, seconds: float, *, again: bool = True) -> None:
+        """Take answers and ask on for so long; or, not *again*, until none is missing."""
+        until = perf_counter() + seconds
+        wires, length, poll, keep = self.wires, self.length, self.epoll.poll, self.times.append
+        left = len(wires)
+        now = perf_counter()
+        while left and (now < until or not again):
+            events = poll(STALLED)
+            if not events:
+                raise RuntimeError(f"no answer came for {STALLED:g} seconds")
+            for descriptor, _ in events:
+                wire = wires[descriptor]
+                data = wire.socket.recv(CHUNK)
+                if len(data) != length or wire.pieces:
+                    data = self.collect(wire, data)
+                    if data is None:
+                        continue
+                if not data.startswith(GOOD) or wire.id not in data:
+                    raise RuntimeError(f"a wrong answer came during a run: {data[:300]!r}")
+                now = perf_counter()
+                keep(now - wire.sent)
+                if again:
+                    wire.ask(now)
+                else:
+                    left -= 1
+            now = perf_counter()
+
+    def collect(self, wire: Wire, data: bytes) -> bytes | None:
+        """The whole answer, if it is here now."""
+        if not data:
+            raise RuntimeError("the server closed a connection in the middle of a run")
+        wire.pieces.append(data)
+        wire.acknowledge()
+        if self.length is None:
+            whole = b"".join(wire.pieces)
+            wire.pieces[:] = [] if whole.endswith(LAST_CHUNK) else [whole]
+            return None if wire.pieces else whole
+        wire.missing -= len(data)
+        if wire.missing > 0:
+            return None
+        if wire.missing < 0:
+            raise RuntimeError(f"an answer of another length than {self.length} came during a run")
+        wire.missing = self.length
+        whole = b"".join(wire.pieces)
+        wire.pieces.clear()
+        return whole
+
+
+@contextmanager
+def wired(port: int, asked: Question, callers: list[Caller], *, hurried: bool) -> Iterator[Load]:
+    wires: list[Wire] = []
+    load = None
+    try:
+        wires.extend(Wire(port, asked, caller) for caller in callers)
+        for wire in wires:
+            wire.hurried = hurried
+        answers = [wires[0].learn() for _ in range(3)]
+        lengths = {len(answer) for answer in answers}
+        chunked = CHUNKED in answers[0].partition(b"\r\n\r\n")[0].lower()
+        if len(lengths) != 1 and not chunked:
+            raise RuntimeError(f"answers of different lengths: {sorted(lengths)}")
+        load = Load(wires, None if chunked else lengths.pop())
+        yield load
+    finally:
+        if load is not None:
+            load.epoll.close()
+        for wire in wires:
+            wire.socket.close()
+
+
+def measure(spec: dict[str, Any], load: Load) -> dict[str, Any]:
+    load.go(spec["warm"])
+    del load.times[:]
     gc.collect()
     gc.freeze()
     gc.disable()
-    everyone, server, load = machine.busy(), machine.used(spec["pid"]), machine.used(spec["self"])
+    pid, mine = spec["pid"], os.getpid()
+    machine.forget_peak(pid)
+    everyone, server, own = machine.everyone(), machine.used(pid), machine.used(mine)
     began = perf_counter()
-    run.measuring = True
-    await hold(spec["seconds"])
-    run.measuring = False
+    load.go(spec["seconds"])
     elapsed = perf_counter() - began
-    everyone = machine.busy() - everyone
-    server = machine.used(spec["pid"]) - server
-    load = machine.used(spec["self"]) - load
-    run.over = True
-    for transport in transports:
-        transport.close()
-
-    times = sorted(run.latencies)
+    server, own = machine.used(pid) - server, machine.used(mine) - own
+    everyone = machine.everyone() - everyone
+    times = sorted(load.times)
+    memory = machine.resident(pid)
+    load.go(STALLED, again=False)
+    gc.enable()
+    gc.unfreeze()
     if not times:
         raise RuntimeError("no answer came during the run")
-    if len(run.lengths) != 1:
-        raise RuntimeError(f"answers of different lengths: {sorted(run.lengths)}")
     return {
         "rate": len(times) / elapsed,
         "p50_ms": times[len(times) // 2] * 1e3,
         "p99_ms": times[len(times) * 99 // 100] * 1e3,
         "cpu_us": server / len(times) * 1e6,
-        "memory_mb": machine.resident(spec["pid"]),
-        "others": max(0.0, (everyone - server - load) / elapsed),
-        "load": load / elapsed,
+        "memory_mb": memory,
+        "peak_mb": machine.peak(pid),
+        "others": max(0.0, (everyone - server - own) / elapsed),
+        "load": own / elapsed,
     }
 
 
-def main() -> None:
-    spec = json.load(sys.stdin)
-    spec["self"] = os.getpid()
-    machine.pin(spec["core"])
-    question = QUESTIONS[spec["question"]]
-    if spec["through"] is not None:
-        question = question.through(spec["through"])
+def run(spec: dict[str, Any]) -> dict[str, Any]:
+    machine.pin(*spec["cores"])
+    asked = question(spec)
+    count: int = spec["connections"]
     callers = [
-        Caller(spec["port"], question, spec["era"])
-        for _ in range(spec["connections"] if spec["era"] == "legacy" else 1)
+        Caller(spec["port"], asked, spec["era"])
+        for _ in range(count if spec["era"] == "legacy" else 1)
     ]
-    reply = callers[0].check() if spec["through"] is None else first_answer(callers[0])
-    sessions = [callers[at % len(callers)].session for at in range(spec["connections"])]
-    seen = uvloop.run(measure(spec, question, sessions))
-    callers[0].check()
+    reply = first_answer(callers[-1], spec["patience"])
+    newest = [callers[-1 - at % len(callers)] for at in range(count)]
+    idle = machine.resident(spec["pid"])
+    with wired(spec["port"], asked, newest, hurried=spec.get("hurried", False)) as load:
+        seen = measure(spec, load)
+    callers[-1].check()
     for caller in callers:
         caller.leave()
-    kept = callers[0].session is not None
-    json.dump({**seen, "reply": reply, "session": kept}, sys.stdout)
+    return {
+        **seen,
+        "idle_mb": idle,
+        "reply": reply,
+        "session": callers[-1].session is not None,
+    }
 
 
-main()
+if __name__ == "__main__":
+    probes.serve(run)

@@ -4,6 +4,8 @@ Reads /proc, so the figures are Linux's. Where cores cannot be chosen, nothing i
 """
 
 import os
+import platform
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 TICK = os.sysconf("SC_CLK_TCK")
+KILOBYTE = 1024
 
 
 def cores() -> tuple[int, int]:
@@ -24,16 +27,28 @@ def cores() -> tuple[int, int]:
     return usable[0], usable[1 % len(usable)]
 
 
-def pin(core: int) -> None:
+def pin(*to: int) -> None:
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, to)
+
+
+def described() -> str:
+    """Processor, cores and kernel: no name of the machine, and nothing else of whose it is."""
+    model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    kernel = re.match(r"[0-9.]+", platform.release())
+    number = os.cpu_count() or 1
+    return (
+        f"{model[1].strip() if model else platform.machine()}, "
+        f"{number} core{'s' if number > 1 else ''}, "
+        f"{platform.system()} {kernel[0] if kernel else ''}"
+    )
 
 
 @contextmanager
 def started(
     command: Sequence[str],
     *,
-    core: int,
+    core: int | tuple[int, ...],
     env: Mapping[str, str],
     pipes: bool = False,
     port: int | None = None,
@@ -46,7 +61,7 @@ def started(
     with tempfile.TemporaryFile() as errors:
         # Threads keep the cores of the process that made them, so the child must be born pinned.
         before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
-        pin(core)
+        pin(*(core if isinstance(core, tuple) else (core,)))
         # Nobody's servers run unbuffered or without compiled modules because this shell says so.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         try:
@@ -71,7 +86,7 @@ def started(
             _end(process)
             errors.seek(0)
             said = errors.read().decode(errors="replace").splitlines()
-            if process.returncode not in {0, -signal.SIGTERM} and said:
+            if process.returncode not in {0, -signal.SIGTERM, -signal.SIGKILL} and said:
                 print("\n".join(["a server that failed said:", *said[-12:]]), file=sys.stderr)
 
 
@@ -81,17 +96,30 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def busy() -> float:
-    """Seconds of CPU that anyone has used on this machine, stolen time included."""
+def everyone() -> float:
+    """Seconds of CPU that all processes have used so far, and what the host took from this machine.
+
+    Summed over processes, those that ended included through their parents: what the kernel says of
+    a core as a whole is sampled, and too coarse for a short run.
+    """
+    total = 0.0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            fields = _stat(int(entry.name))
+            if fields:
+                total += sum(map(int, fields[11:15]))
     first, _, _ = Path("/proc/stat").read_bytes().partition(b"\n")
-    fields = [int(field) for field in first.split()[1:9]]
-    user, nice, system, _idle, _waiting, irq, softirq, steal = fields
-    return (user + nice + system + irq + softirq + steal) / TICK
+    return (total + int(first.split()[8])) / TICK
 
 
-def used(pid: int) -> float:
-    """Seconds of CPU used by a process and those it started."""
-    return sum(_times(each) for each in _family(pid))
+def used(*pids: int) -> float:
+    """Seconds of CPU used by processes and those they started."""
+    return sum(_times(each) for each in {each for pid in pids for each in _family(pid)})
+
+
+def alone(pid: int) -> float:
+    """Seconds of CPU used by a process itself, without those it started that still run."""
+    return _times(pid)
 
 
 def resident(pid: int) -> float:
@@ -99,9 +127,20 @@ def resident(pid: int) -> float:
     return sum(_resident(each) for each in _family(pid))
 
 
+def peak(pid: int) -> float:
+    """The most megabytes that a process held, since `forget_peak`."""
+    found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) * KILOBYTE / 1e6 if found else 0.0
+
+
+def forget_peak(pid: int) -> None:
+    with suppress(OSError):
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
 def _times(pid: int) -> float:
     fields = _stat(pid)
-    return (int(fields[11]) + int(fields[12])) / TICK if fields else 0.0
+    return sum(map(int, fields[11:15])) / TICK if fields else 0.0
 
 
 def _resident(pid: int) -> float:

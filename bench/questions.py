@@ -25,6 +25,8 @@ class Question:
     """What Mcp-Name says in the modern era."""
     tools: int = 2
     """How many tools the server must have."""
+    fresh: bool = False
+    """Whether a header is another in every request, so that no server has read such a head before."""
 
     def body(self, era: str) -> tuple[bytes, bytes]:
         """The request around its id."""
@@ -51,11 +53,12 @@ class Question:
             params["uri"] = mirrored = f"{server}+{params['uri']}"
         return replace(self, params=params, mirrored=mirrored)
 
-    def headers(self, era: str, session: str | None) -> dict[str, str]:
+    def headers(self, era: str, session: str | None, version: str = "") -> dict[str, str]:
+        """What stands above the request; *version* is what a handshake settled."""
         headers = {
             "Content-Type": "application/json",
             "Accept": "application/json, text/event-stream",
-            "MCP-Protocol-Version": ERAS[era],
+            "MCP-Protocol-Version": version or ERAS[era],
         }
         if era == "modern":
             headers["Mcp-Method"] = self.method
@@ -94,16 +97,44 @@ def _call(tool: str, **arguments: Any) -> dict[str, Any]:
     return {"name": tool, "arguments": arguments}
 
 
+def echo(name: str, text: str, *, tools: int = 2, fresh: bool = False) -> Question:
+    return Question(
+        name,
+        "tools/call",
+        _call("echo", text=text),
+        lambda result: result["content"][0]["text"] == text,
+        mirrored="echo",
+        tools=tools,
+        fresh=fresh,
+    )
+
+
+def listing(tools: int) -> Question:
+    return Question(
+        f"list {tools}",
+        "tools/list",
+        {},
+        lambda result: len(result["tools"]) == tools and result.get("nextCursor") is None,
+        tools=tools,
+    )
+
+
+def blob(size: int) -> Question:
+    """An answer of so many bytes of text to a short question."""
+    return Question(
+        f"blob {size}",
+        "tools/call",
+        _call("blob", size=size),
+        lambda result: len(result["content"][0]["text"]) == size,
+        mirrored="blob",
+    )
+
+
 QUESTIONS = {
     question.name: question
     for question in (
-        Question(
-            "echo",
-            "tools/call",
-            _call("echo", text=TEXT),
-            lambda result: result["content"][0]["text"] == TEXT,
-            mirrored="echo",
-        ),
+        echo("echo", TEXT),
+        echo("echo, new heads", TEXT, fresh=True),
         Question(
             "add",
             "tools/call",
@@ -111,13 +142,7 @@ QUESTIONS = {
             lambda result: result["structuredContent"] == {"sum": 42},
             mirrored="add",
         ),
-        Question(
-            "echo 16 kB",
-            "tools/call",
-            _call("echo", text=LONG),
-            lambda result: result["content"][0]["text"] == LONG,
-            mirrored="echo",
-        ),
+        echo("echo 16 kB", LONG),
         Question(
             "read",
             "resources/read",
@@ -132,12 +157,41 @@ QUESTIONS = {
             lambda result: result["messages"][0]["content"]["text"] == "Tell me about rivers.",
             mirrored="ask",
         ),
-        Question(
-            "list 100",
-            "tools/list",
-            {},
-            lambda result: len(result["tools"]) == 100 and result.get("nextCursor") is None,
-            tools=100,
-        ),
+        listing(100),
     )
 }
+
+# What servers that ship compiled, with tools of their own, are asked in place of an echo: the
+# cheapest of their tools that compute and touch nothing.
+CHEAPEST = {
+    "rmcp": Question(
+        "echo",
+        "tools/call",
+        _call("compute_duration", start="2026-01-01T00:00:00Z", end="2026-01-02T00:00:00Z"),
+        lambda result: '"total_seconds": 86400' in result["content"][0]["text"],
+    ),
+    "mcp-go": Question(
+        "echo",
+        "tools/call",
+        _call("compare_time", time_a="2026-01-01T00:00:00Z", time_b="2026-01-02T00:00:00Z"),
+        lambda result: result["content"][0]["text"] == "-1",
+    ),
+}
+
+
+def question(spec: Mapping[str, Any]) -> Question:
+    """The question that a run's description names."""
+    name: str = spec["question"]
+    kind, _, size = name.rpartition(" ")
+    if spec.get("key") in CHEAPEST:
+        asked = replace(CHEAPEST[spec["key"]], fresh=QUESTIONS[name].fresh)
+    elif name in QUESTIONS:
+        asked = QUESTIONS[name]
+    elif kind == "blob":
+        asked = blob(int(size))
+    elif kind == "text":
+        asked = echo(name, "x" * int(size))
+    else:
+        asked = listing(int(size))
+    through = spec.get("through")
+    return asked if through is None else asked.through(through)

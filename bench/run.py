@@ -1,6 +1,7 @@
 """Measure Interlock beside its peers, in one run on this machine, and print how they compare.
 
-    python bench/run.py --quick                   a short look, noisy
+    python bench/run.py                           everything, at most half an hour; writes docs/
+    python bench/run.py --quick                   a short look at everything, noisy; writes docs/
     python bench/run.py --only http echo          one section, one question, all servers
     python bench/run.py --only interlock mcp      two servers, everything
 
@@ -9,45 +10,34 @@ The server runs on one core and the load on another, so a figure is for one core
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import growth
 import machine
+import profiles
 import report
+import sections
+import targets as known
 from questions import ERAS, QUESTIONS
-from targets import Target, configuration, gateway, setting, targets
+from runs import Plan
+from targets import Target, targets
 
-SECTIONS = ("http", "stdio", "cold", "gateway")
-RELAYED = ("echo", "echo 16 kB")
-QUIET = 0.1
-"""More of a core than this used by others, and a run is done again."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to run and for how long."""
-
-    warm: float
-    seconds: float
-    rounds: int
-    tries: int
-    targets: list[Target]
-    sections: list[str]
-    questions: list[str]
-    eras: list[str]
-    connections: list[int]
+SECTIONS = (
+    *("http", "stdio", "cold", "clients", "gateway", "upstreams"),
+    *("workers", "older", "growth", "profile"),
+)
+UPSTREAMS = (1, 10, 30, 100)
+OUT = known.HERE / "out"
+DOCS = known.PROJECT / "docs"
 
 
-def plan(options: argparse.Namespace) -> Plan:
+def plan(options: argparse.Namespace, everything: list[Target]) -> Plan:
     words: set[str] = set(options.only or ())
-    everything = targets()
 
     def chosen(names: list[str]) -> list[str]:
         """The names that were asked for; all of them if none of this kind was."""
@@ -64,192 +54,78 @@ def plan(options: argparse.Namespace) -> Plan:
     if unknown:
         offered = "; ".join(", ".join(kind) for kind in kinds)
         sys.exit(f"--only does not know {', '.join(sorted(unknown))}; it knows {offered}")
-    sections, questions, eras, keys, connections = map(chosen, kinds)
+    names, questions, eras, keys, connections = map(chosen, kinds)
     return Plan(
-        warm=0.4 if options.quick else 2.0,
-        seconds=0.8 if options.quick else 4.0,
-        rounds=3 if options.quick else 9,
-        tries=1 if options.quick else 4,
-        targets=[target for target in everything if target.key in keys],
-        sections=sections,
+        quick=options.quick,
+        sections=names,
         questions=questions,
         eras=eras,
+        keys=keys,
         connections=[int(name[1:]) for name in connections],
+        failures=[],
     )
 
 
-def worker(program: str, spec: dict[str, Any]) -> dict[str, Any]:
-    """One run in a process of its own; its complaint is ours."""
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name(program))],
-        input=json.dumps(spec),
-        capture_output=True,
-        text=True,
-        check=False,
+def measured(what: Plan, servers: list[Target], home: Path) -> dict[str, Any]:
+    """The rows of each section that is wanted; one that breaks does not take the others along."""
+    ways: dict[str, Callable[[], Any]] = {
+        "http": lambda: sections.http(what, servers),
+        "stdio": lambda: sections.stdio(what, servers),
+        "cold": lambda: sections.cold(what, servers),
+        "clients": lambda: sections.clients(what, servers),
+        "gateway": lambda: sections.gateway(what, servers, home),
+        "upstreams": lambda: sections.upstreams(what, servers, UPSTREAMS),
+        "workers": lambda: sections.workers(what, servers),
+        "older": lambda: sections.older(what),
+        "growth": lambda: growth.curves(what, servers),
+        "profile": lambda: profiles.profiles(what, servers),
+    }
+    found: dict[str, Any] = {}
+    ours = any(target.key == "interlock" for target in servers)
+    for name in what.sections:
+        if not ours and name not in {"http", "stdio", "cold", "older"}:
+            continue
+        began = time.monotonic()
+        try:
+            found[name] = ways[name]()
+        except (RuntimeError, OSError) as failure:
+            what.failures.append(f"section {name}: {failure}")
+        print(f"section {name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return found
+
+
+def head(what: Plan, versions: dict[str, str]) -> list[str]:
+    """What the document opens with: command, machine, versions, and how runs were made."""
+    minutes = (time.monotonic() - what.began) / 60
+    server_core, load_core = machine.cores()
+    cores = (
+        "The server runs on one core and the load on another, so a figure is for one core."
+        if server_core != load_core
+        else "There is one core: server and load share it."
     )
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
-    return json.loads(done.stdout)
-
-
-def quietest(plan: Plan, program: str, spec: dict[str, Any]) -> dict[str, Any]:
-    """The first undisturbed run, or the least disturbed of several."""
-    seen: list[dict[str, Any]] = []
-    for _ in range(plan.tries):
-        seen.append(worker(program, spec))
-        if seen[-1]["others"] <= QUIET:
-            return seen[-1]
-    return min(seen, key=lambda run: run["others"])
-
-
-@dataclass(frozen=True, eq=False)
-class Way:
-    """A server to ask over HTTP, and how it is reached."""
-
-    target: Target
-    label: str
-    command: list[str]
-    port: int
-    through: str | None = None
-    folder: Path | None = None
-
-
-def http_runs(
-    plan: Plan, ways: list[Way], questions: list[str], failures: list[str]
-) -> list[report.Row]:
-    """Ask each way each question; all ways one after another, so that they see the same machine."""
-    server_core, load_core = machine.cores()
-    rows: list[report.Row] = []
-    with ExitStack() as stack:
-        pids: dict[Way, int] = {}
-        for way in ways:
-            start = machine.started(
-                way.command,
-                core=server_core,
-                env=way.target.env,
-                port=way.port,
-                folder=way.folder,
-            )
-            try:
-                pids[way] = stack.enter_context(start).pid
-            except (RuntimeError, OSError) as failure:
-                failures.append(f"{way.label}: {failure}")
-        for era, question, connections, way in product(
-            plan.eras, questions, plan.connections, pids
-        ):
-            spec = {
-                "port": way.port,
-                "era": era,
-                "question": question,
-                "connections": connections,
-                "through": way.through,
-                "warm": plan.warm,
-                "seconds": plan.seconds,
-                "pid": pids[way],
-                "core": load_core,
-            }
-            row = {
-                "key": way.target.key,
-                "label": way.label,
-                "era": era,
-                "question": question,
-                "connections": connections,
-            }
-            try:
-                row |= quietest(plan, "load.py", spec)
-            except RuntimeError as failure:
-                failures.append(f"{way.label}, {era}, {question}, c{connections}: {failure}")
-            else:
-                note(row, f"{row['rate']:,.0f} req/s")
-                rows.append(row)
-    return rows
-
-
-def note(row: report.Row, figure: str) -> None:
-    """One line as each run ends: the tables come only after the last."""
-    words = [row["label"], row["era"], row["question"]]
-    if "connections" in row:
-        words.append(f"c{row['connections']}")
-    others = f", others used {row['others']:.0%} of a core" if row.get("others", 0) > QUIET else ""
-    print(f"{', '.join(words)}: {figure}{others}", file=sys.stderr, flush=True)
-
-
-def http(plan: Plan, failures: list[str]) -> list[report.Row]:
-    rows: list[report.Row] = []
-    for tools in sorted({QUESTIONS[name].tools for name in plan.questions}):
-        questions = [name for name in plan.questions if QUESTIONS[name].tools == tools]
-        ways: list[Way] = []
-        for target in plan.targets:
-            port = machine.free_port()
-            ways.append(Way(target, target.label, target.http(port, tools), port))
-        rows += http_runs(plan, ways, questions, failures)
-    return in_order(rows)
-
-
-def pipes(plan: Plan, failures: list[str], what: str) -> list[report.Row]:
-    server_core, load_core = machine.cores()
-    rows: list[report.Row] = []
-    for era in plan.eras:
-        for target in plan.targets:
-            if not target.stdio:
-                continue
-            spec = {
-                "what": what,
-                "question": "echo",
-                "era": era,
-                "command": target.command,
-                "env": target.env,
-                "server_core": server_core,
-                "core": load_core,
-                "warm": plan.warm,
-                "seconds": plan.seconds,
-                "rounds": plan.rounds,
-            }
-            row = {"key": target.key, "label": target.label, "era": era, "question": "echo"}
-            try:
-                if what == "cold":
-                    row |= worker("pipes.py", spec)
-                    note(row, f"{row['median_ms']:,.0f} ms to the first answer")
-                else:
-                    row |= quietest(plan, "pipes.py", spec)
-                    note(row, f"{row['rate']:,.0f} req/s over stdio")
-            except RuntimeError as failure:
-                failures.append(f"{target.label}, stdio {era}, {what}: {failure}")
-            else:
-                rows.append(row)
-    return rows
-
-
-def hops(plan: Plan, failures: list[str]) -> list[report.Row]:
-    """Our server asked directly, and the same server behind our gateway."""
-    ours = next((target for target in plan.targets if target.key == "interlock"), None)
-    questions = [name for name in plan.questions if name in RELAYED]
-    if ours is None or not questions:
-        return []
-    with tempfile.TemporaryDirectory() as name:
-        # A folder of its own: a gateway leaves its address in the one it serves.
-        folder = Path(name)
-        config = folder / ".mcp.json"
-        config.write_text(configuration(ours, 2))
-        direct, relayed = machine.free_port(), machine.free_port()
-        ways = [
-            Way(ours, "server over HTTP", ours.http(direct, 2), direct),
-            Way(
-                ours,
-                "gateway, server over stdio",
-                gateway(ours, config, relayed),
-                relayed,
-                through="bench",
-                folder=folder,
-            ),
-        ]
-        return in_order(http_runs(plan, ways, questions, failures))
-
-
-def in_order(rows: list[report.Row]) -> list[report.Row]:
-    """By era, then by question; servers stay in the order they ran in."""
-    eras, questions = list(ERAS), list(QUESTIONS)
-    return sorted(rows, key=lambda row: (eras.index(row["era"]), questions.index(row["question"])))
+    command = "make bench QUICK=1" if what.quick else "make bench"
+    lengths = (
+        "One run of each figure, a fifth of a second long."
+        if what.quick
+        else "Each figure is the median of five runs of half a second, taken in turn with those of "
+        "the others; runs in which others used more than a tenth of a core were done again, at "
+        "most three times, and the least disturbed five count."
+    )
+    missing = "" if known.compiled(Path()) else " The compiled peers do not run on this machine."
+    return [
+        f"- Command: `{command}` ({minutes:.0f} minutes)",
+        f"- Machine: {machine.described()}",
+        "- "
+        + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "older"),
+        (
+            f"- {cores} {lengths} Answers are checked whole before and after each run, and by id, "
+            f"status and length during it.{missing}"
+        ),
+        (
+            "- Peers run as their users would run them in production: JSON answers, sessions for legacy "
+            "clients, uvicorn with uvloop and httptools for those in Python, warnings only.\n"
+        ),
+    ]
 
 
 def main() -> int:
@@ -265,28 +141,26 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure there")
     options = parser.parse_args()
-    what = plan(options)
-    began = time.monotonic()
-    failures: list[str] = []
-    sections: dict[str, list[report.Row]] = {}
-    for name in what.sections:
-        if name == "http":
-            sections[name] = http(what, failures)
-        elif name == "gateway":
-            sections[name] = hops(what, failures)
-        else:
-            sections[name] = pipes(what, failures, {"stdio": "throughput"}.get(name, name))
-    server_core, load_core = machine.cores()
-    head = (
-        f"{setting()}; servers on core {server_core}, load on core {load_core}; "
-        f"{what.seconds:g} s a run; {(time.monotonic() - began) / 60:.1f} minutes in all"
-    )
-    print(report.text(head, sections))
-    if options.json:
-        options.json.write_text(json.dumps({"setting": head, **sections}, indent=1))
-    for failure in failures:
+    with tempfile.TemporaryDirectory() as home:
+        everything = targets(Path(home))
+        what = plan(options, everything)
+        servers = [target for target in everything if what.wants(target.key)]
+        found = measured(what, servers, Path(home))
+    versions = known.versions()
+    if found.get("older"):
+        versions["older"] = known.cpython(str(known.PEERS / f"mcp2-{known.OLDER}/bin/python"))
+    opening = head(what, versions)
+    chapters = report.chapters(found, versions)
+    print(report.text("\n".join(opening), chapters))
+    OUT.mkdir(exist_ok=True)
+    for file in filter(None, (OUT / "figures.json", options.json)):
+        file.write_text(json.dumps({"head": opening, **found}, indent=1))
+    if not options.only:
+        report.write(DOCS, report.document(opening, chapters, quick=what.quick), chapters)
+    for failure in what.failures:
         print(f"failed: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    return 1 if what.failures else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,6 +20,11 @@ async def add(a: int, b: int) -> Sum:
     return {"sum": a + b}
 
 
+async def blob(size: int) -> str:
+    """A text of so many bytes. Call it when a long answer is wanted."""
+    return "x" * size
+
+
 async def extra(text: str, count: int = 1) -> str:
     """Repeat a text. One of many tools that make the list long."""
     return text * count
@@ -35,10 +40,13 @@ async def ask(topic: str) -> str:
     return f"Tell me about {topic}."
 
 
-def build(tools: int) -> Server:
+def build(tools: int, *, blobs: bool = False) -> Server:
     server = Server("bench", version="1.0.0")
+    if blobs:
+        server.tool(blob)
     server.tool(echo)
-    server.tool(add)
+    if tools > 1:
+        server.tool(add)
     for number in range(tools - 2):
         server.tool(name=f"extra_{number:03}")(extra)
     server.resource("greeting://{name}")(greet)
@@ -50,12 +58,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--http", type=int, metavar="PORT")
     parser.add_argument("--tools", type=int, default=2)
-    options = parser.parse_args()
-    server = build(options.tools)
-    if options.http is None:
+    parser.add_argument("--blobs", action="store_true", help="also a tool with long answers")
+    # What only some versions of `run` know is handed on only if it is asked for.
+    parser.add_argument("--server", default=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=argparse.SUPPRESS)
+    options = vars(parser.parse_args())
+    port = options.pop("http")
+    server = build(options.pop("tools"), blobs=options.pop("blobs"))
+    if port is None:
         run(server)
     else:
-        run(server, transport="http", host="127.0.0.1", port=options.http)
+        run(server, transport="http", host="127.0.0.1", port=port, **options)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -24,6 +24,11 @@ async def add(a: int, b: int) -> Sum:
     return {"sum": a + b}
 
 
+async def blob(size: int) -> str:
+    """A text of so many bytes. Call it when a long answer is wanted."""
+    return "x" * size
+
+
 async def extra(text: str, count: int = 1) -> str:
     """Repeat a text. One of many tools that make the list long."""
     return text * count
@@ -39,10 +44,13 @@ async def ask(topic: str) -> str:
     return f"Tell me about {topic}."
 
 
-def build(tools: int) -> MCPServer:
+def build(tools: int, *, blobs: bool = False) -> MCPServer:
     server = MCPServer("bench", version="1.0.0", log_level="WARNING")
+    if blobs:
+        server.tool()(blob)
     server.tool()(echo)
-    server.tool()(add)
+    if tools > 1:
+        server.tool()(add)
     for number in range(tools - 2):
         server.tool(name=f"extra_{number:03}")(extra)
     server.resource("greeting://{name}")(greet)
@@ -54,9 +62,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--http", type=int, metavar="PORT")
     parser.add_argument("--tools", type=int, default=2)
+    parser.add_argument("--blobs", action="store_true", help="also a tool with long answers")
     options = parser.parse_args()
     logging.disable(logging.INFO)
-    server = build(options.tools)
+    server = build(options.tools, blobs=options.blobs)
     if options.http is None:
         server.run("stdio")
         return

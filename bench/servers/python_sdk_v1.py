@@ -1,0 +1,77 @@
+"""The bench's tools on version 1 of the official Python SDK, set up as its users would in production.
+
+JSON answers, sessions for legacy clients, uvicorn with uvloop and httptools, warnings only.
+"""
+
+import argparse
+import logging
+from typing import TypedDict
+
+from mcp.server.fastmcp import FastMCP
+
+
+class Sum(TypedDict):
+    sum: int
+
+
+async def echo(text: str) -> str:
+    """Return the text unchanged. Call it to see whether the server answers."""
+    return text
+
+
+async def add(a: int, b: int) -> Sum:
+    """Add two whole numbers. Call it when a sum is wanted as data."""
+    return {"sum": a + b}
+
+
+async def extra(text: str, count: int = 1) -> str:
+    """Repeat a text. One of many tools that make the list long."""
+    return text * count
+
+
+async def greet(name: str) -> str:
+    """A greeting for a name."""
+    return f"Hello, {name}!"
+
+
+async def ask(topic: str) -> str:
+    """Ask about a topic."""
+    return f"Tell me about {topic}."
+
+
+def build(tools: int) -> FastMCP:
+    server = FastMCP("bench", log_level="WARNING", json_response=True)
+    server.tool()(echo)
+    server.tool()(add)
+    for number in range(tools - 2):
+        server.tool(name=f"extra_{number:03}")(extra)
+    server.resource("greeting://{name}")(greet)
+    server.prompt()(ask)
+    return server
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--http", type=int, metavar="PORT")
+    parser.add_argument("--tools", type=int, default=2)
+    options = parser.parse_args()
+    logging.disable(logging.INFO)
+    server = build(options.tools)
+    if options.http is None:
+        server.run("stdio")
+        return
+
+    import uvicorn
+
+    uvicorn.run(
+        server.streamable_http_app(),
+        host="127.0.0.1",
+        port=options.http,
+        loop="uvloop",
+        http="httptools",
+        log_level="warning",
+        access_log=False,
+    )
+
+
+main()
