@@ -1,8 +1,10 @@
 """One message a line, as pipes carry it. Bytes in, whole lines out; what a line says is not read here.
 
-A message may be forty megabytes and arrive in six hundred pieces, so a piece is looked at once:
-unfinished pieces wait in a list and are joined when their newline comes.
+A message may be forty megabytes and arrive in six hundred pieces, so a piece is looked at once, and
+goes to where all of the line is: joined at its end, it would be there twice.
 """
+
+from io import BytesIO
 
 LIMIT = 64 * 1024 * 1024
 """Bytes in one line, unless told otherwise: more than any sane message, less than a machine."""
@@ -33,7 +35,8 @@ class Splitter:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._held: list[bytes] = []
+        # Hands over what it holds without copying it.
+        self._held: BytesIO | None = None
         self._size = 0
         self._dropping = False
 
@@ -44,7 +47,7 @@ class Splitter:
         a call. Whatever else the chunk completed is in the error's `lines`; feeding can go on.
         """
         # On the path of every call: where nothing is held and all fits, one split and no call a line.
-        if self._held or self._dropping or len(chunk) > self._limit:
+        if self._held is not None or self._dropping or len(chunk) > self._limit:
             return self._continue(chunk)
         lines = chunk.split(b"\n")
         rest = lines.pop()
@@ -57,20 +60,21 @@ class Splitter:
 
     def flush(self) -> bytes | None:
         """What the stream ended on without a newline, or None. The splitter is as new afterwards."""
-        lines = _tidy([b"".join(self._held)])
+        lines = _tidy([self._held.getvalue()]) if self._held is not None else []
         self._release()
         self._dropping = False
         return lines[0] if lines else None
 
     def _continue(self, chunk: bytes) -> list[bytes]:
-        lines = chunk.split(b"\n")
+        # Splitting looks at each byte by itself, which most pieces of a large line can be spared.
+        lines = chunk.split(b"\n") if b"\n" in chunk else [chunk]
         rest = lines.pop()
         if lines and self._dropping:
             self._dropping = False
             del lines[0]
-        elif lines:
-            self._held.append(lines[0])
-            lines[0] = b"".join(self._held)
+        elif lines and self._held is not None:
+            self._held.write(lines[0])
+            lines[0] = self._held.getvalue()
             self._release()
         kept = [line for line in lines if len(line) <= self._limit]
         too_long = len(kept) < len(lines)
@@ -85,11 +89,12 @@ class Splitter:
 
     def _hold(self, piece: bytes) -> None:
         if piece:
-            self._held.append(piece)
-            self._size += len(piece)
+            if self._held is None:
+                self._held = BytesIO()
+            self._size += self._held.write(piece)
 
     def _release(self) -> None:
-        self._held.clear()
+        self._held = None
         self._size = 0
 
 
