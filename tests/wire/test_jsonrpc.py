@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from msgspec import UNSET, Raw
 
 from interlock.errors import INVALID_REQUEST, PARSE_ERROR
 from interlock.wire.jsonrpc import (
+    AMPLE,
     BATCH_LIMIT,
     Fault,
     Message,
@@ -46,6 +48,29 @@ def test_what_is_written_is_read_as_it_was_meant(number: int | str):
     assert read_error(failed.error).data == {"why": [1]}
     told = message(notification("n", b'{"c":3}'))
     assert (told.id, told.method, bytes(told.params)) == (UNSET, "n", b'{"c":3}')
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_text_of_a_large_message_is_whole_wherever_its_pieces_end(shift: int):
+    text = "x" * shift + "\U0001f600" * (AMPLE // 2)
+    data = success(1, json.dumps({"text": text}, ensure_ascii=False).encode())
+    assert json.loads(bytes(message(data).result))["text"] == text
+    # A character that is cut off is none, at the end of a piece as anywhere.
+    cut = data[: data.index(b"\xf0", AMPLE - 2) + 2]
+    for spoilt in (data[:-4] + b'"}}', cut, data.replace(b"\xf0", b"\xff", 1)):
+        with pytest.raises(UnicodeDecodeError) as why:
+            spoilt.decode()
+        assert read(spoilt) == Fault(PARSE_ERROR, f"Not valid JSON: {why.value}")
+
+
+def test_a_large_message_is_not_made_text_to_see_that_it_could_be():
+    data = success(1, b'{"text":"%b"}' % ("\U0001f600" * 500_000).encode())
+    tracemalloc.start()
+    try:
+        message(data)
+        assert tracemalloc.get_traced_memory()[1] < len(data) / 2
+    finally:
+        tracemalloc.stop()
 
 
 def test_params_that_are_empty_are_left_out():

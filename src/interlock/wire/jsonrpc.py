@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from typing import Any, Final, Literal, TypeAlias, final
 
 import msgspec
@@ -88,7 +89,7 @@ def read(data: bytes) -> Message | Fault:
     try:
         # Raw members are not checked for UTF-8 where they are skipped over, and may be relayed.
         if not data.isascii():
-            data.decode()
+            _check_text(data)
         message = _message.decode(data)
     except msgspec.ValidationError as error:
         return _fault(data, f"Not a JSON-RPC 2.0 message: {error}")
@@ -170,6 +171,25 @@ def failure(id: Id | None, code: int, message: str, data: Any = None) -> bytes:
     if id is None:
         return b'{"jsonrpc":"2.0","error":%b}' % body
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (encode(id), body)
+
+
+def _check_text(data: bytes) -> None:
+    """Raise `UnicodeDecodeError` unless it is UTF-8.
+
+    Piece by piece: as text all of a large message could take four times what it takes as bytes.
+    """
+    if len(data) <= AMPLE:
+        data.decode()
+        return
+    decoder = getincrementaldecoder("utf-8")()
+    view = memoryview(data)
+    try:
+        for at in range(0, len(data), AMPLE):
+            decoder.decode(view[at : at + AMPLE])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        data.decode()  # It says where, counted from the beginning.
+        raise
 
 
 def _fault(data: bytes, why: str) -> Fault:
