@@ -31,6 +31,7 @@ from interlock.transport.channel import MESSAGE_LIMIT
 from interlock.transport.http.engine import Engine, Request, Response
 from interlock.transport.http.incoming import Incoming, Question
 from interlock.transport.http.mirroring import LIST, Mirroring
+from interlock.transport.http.patience import Clock
 from interlock.transport.http.resuming import FRUITLESS, Place, stand
 from interlock.wire import headers as names
 from interlock.wire.headers import BadHeader, encode_value
@@ -52,10 +53,14 @@ from interlock.wire.versions import Revision
 
 log: Final = logging.getLogger("interlock.http.client")
 
+HEADS: Final = 1000
+"""Methods and names whose headers are kept; beyond it they are made anew."""
+_SHORT: Final = 200
 ERROR_LIMIT: Final = 64 * 1024
 """Bytes of an HTTP error that are read for what it says."""
 _PASSING: Final = (408, 429)
 """Statuses below 500 that may be gone the next time."""
+_JSON: Final = "application/json"
 _STREAM: Final = "text/event-stream"
 _ACCEPT: Final = "application/json, text/event-stream"
 _VERSION: Final = names.PROTOCOL_VERSION.decode()
@@ -106,8 +111,8 @@ class HttpLink:
         }
         self._last_id = 0
         self._calls = 0
-        self._away = 0
-        self._renewals: set[Callable[[], None]] = set()
+        self._heads: dict[tuple[str, str | None], Mapping[str, str]] = {}
+        self._clock = Clock()
         self._idle = asyncio.Event()
         self._idle.set()
         self._standing: asyncio.Task[None] | None = None
@@ -120,12 +125,14 @@ class HttpLink:
         self.outgoing = outgoing
         self._incoming.settle(session, modern=outgoing.revision.modern)
         self._base[_VERSION] = outgoing.revision.name
+        self._heads.clear()
 
     def keep_session(self, id: str | None) -> None:
         """Send the id that a legacy server gave its session with everything from now on."""
         self.session_id = id
         if id is not None:
             self._base[_SESSION] = id
+            self._heads.clear()
 
     def listen(self) -> None:
         """Open a legacy session's standing stream, in the background, for as long as it lives."""
@@ -195,9 +202,7 @@ class HttpLink:
 
     def wait_for_person(self, waiting: bool) -> None:
         """Somebody logs in before calls go on, or has: until then no patience runs out."""
-        self._away += 1 if waiting else -1
-        for renew in list(self._renewals):
-            renew()
+        self._clock.wait_for_person(waiting)
 
     async def wait_lost(self) -> Exception | None:
         return await asyncio.shield(self._lost)
@@ -216,6 +221,7 @@ class HttpLink:
     async def _close(self) -> None:
         self._closed.set()
         self._lose(None)
+        self._clock.close()
         await self._incoming.close()
         if self._standing is not None:
             self._standing.cancel()
@@ -235,26 +241,26 @@ class HttpLink:
             raise ConnectionLost("the era is not settled yet")
         row = call.row
         question = Question(self._next_id(), row.name, call.outlet)
-        headers = self._base
+        headers: Mapping[str, str] = self._base
         modern = outgoing.revision.modern
         if modern:
-            headers = {**headers, _METHOD: row.name}
-            if row.mirrored is not None:
-                headers[_NAME] = _mirrored(getattr(call.params, row.mirrored))
+            name = getattr(call.params, row.mirrored) if row.mirrored is not None else None
+            headers = self._heads.get((row.name, name)) or self._head(row.name, name)
             if wanted:
-                headers.update(self.mirroring.headers(wanted, call))
+                headers = {**headers, **self.mirroring.headers(wanted, call)}
         params = outgoing.params(call, question.id if row.may_ask else None)
         post = Request("POST", self.url, headers, request(question.id, row.name, params))
         self._calls += 1
         self._idle.clear()
         try:
-            if call.patience is None and call.deadline is None:
+            with self._clock.limit(question, call.patience, call.deadline):
                 message = await self._round_trip(question, post)
-            else:
-                message = await self._in_time(question, post, call)
         except asyncio.CancelledError:
             self._give_up(question, "cancelled")
             raise
+        except TimeoutError:
+            self._give_up(question, "timed out")
+            raise self._late(call) from None
         finally:
             self._calls -= 1
             if not self._calls:
@@ -262,42 +268,24 @@ class HttpLink:
         result = outcome(message, row.name, modern=modern)
         return self.mirroring.learn(result) if modern and row is LIST else result
 
+    def _head(self, method: str, name: str | None) -> Mapping[str, str]:
+        """The headers of a modern request; kept, as what is called once is mostly called again."""
+        head = {**self._base, _METHOD: method}
+        if name is not None:
+            head[_NAME] = _mirrored(name)
+        if len(self._heads) >= HEADS:
+            self._heads.clear()
+        if name is None or len(name) <= _SHORT:
+            self._heads[method, name] = head
+        return head
+
+    def _late(self, call: Call) -> TimedOut:
+        late = call.deadline is not None and asyncio.get_running_loop().time() >= call.deadline
+        waited = "its deadline" if late else f"{call.patience:g} s without progress"
+        return TimedOut(f"{call.method} got no answer from {self.url} within {waited}")
+
     def _list(self, call: Call) -> Awaitable[RawResult]:
         return self._handle(call, ())
-
-    async def _in_time(self, question: Question, post: Request, call: Call) -> Message:
-        """The answer, unless patience without progress or the deadline runs out first.
-
-        Patience does not run while the server waits for an answer of ours, nor while a person logs in.
-        """
-        loop = asyncio.get_running_loop()
-        patience, deadline = call.patience, call.deadline
-
-        def end() -> float | None:
-            if patience is None or question.asked or self._away:
-                return deadline
-            later = loop.time() + patience
-            return later if deadline is None else min(later, deadline)
-
-        try:
-            async with asyncio.timeout_at(end()) as clock:
-
-                def renew() -> None:
-                    if not clock.expired():
-                        clock.reschedule(end())
-
-                question.renew = renew
-                self._renewals.add(renew)
-                try:
-                    return await self._round_trip(question, post)
-                finally:
-                    question.renew = None
-                    self._renewals.discard(renew)
-        except TimeoutError:
-            self._give_up(question, "timed out")
-            late = deadline is not None and loop.time() >= deadline
-            waited = "its deadline" if late else f"{patience:g} s without progress"
-            raise TimedOut(f"{call.method} got no answer from {self.url} within {waited}") from None
 
     async def _round_trip(self, question: Question, post: Request) -> Message:
         response = await self._engine.send(post)
@@ -313,7 +301,7 @@ class HttpLink:
         if kind == _STREAM:
             return await self._answer_on_stream(response, question)
         body = await response.read(MESSAGE_LIMIT)
-        if kind != "application/json":
+        if kind != _JSON:
             raise InvalidMessage(
                 f"{self.url} answered {question.method} with {kind or 'no media type'}, which is "
                 "neither JSON nor an event stream"
@@ -452,7 +440,8 @@ class HttpLink:
 
 
 def _media_type(response: Response) -> str:
-    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    said = response.headers.get("content-type", "")
+    return said if said == _JSON else said.partition(";")[0].strip().lower()
 
 
 def _mirrored(value: str) -> str:

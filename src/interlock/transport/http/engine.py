@@ -98,6 +98,7 @@ class AiohttpEngine:
         self._tls = tls
         self._aiohttp: Any = None
         self._session: Any = None
+        self._socket_session: Any = None
         self._responses: set[_AiohttpResponse] = set()
         self._closed = False
 
@@ -133,7 +134,7 @@ class AiohttpEngine:
         """
         if self._closed:
             raise ConnectionLost(f"The connection to {request.url} was closed")
-        session = self._session or self._open()
+        session = self._socket_session or self._open_for_sockets()
         aiohttp = self._aiohttp
         try:
             socket = await session.ws_connect(
@@ -153,13 +154,15 @@ class AiohttpEngine:
 
     async def close(self) -> None:
         self._closed = True
-        session, self._session = self._session, None
+        sessions = (self._socket_session, self._session)
+        self._session = self._socket_session = None
         for response in self._responses:
             response.lose()
-        if session is not None:
-            await session.close()
+        for session in sessions:
+            if session is not None:
+                await session.close()
 
-    def _open(self) -> Any:
+    def _open_for_sockets(self) -> Any:
         import aiohttp  # kept out of programs that never speak HTTP
 
         async def refuse(session: Any, context: Any, redirect: Any) -> None:
@@ -173,13 +176,23 @@ class AiohttpEngine:
 
         trace = aiohttp.TraceConfig()
         trace.on_request_redirect.append(refuse)
+        # Of its own: what is traced costs each request an eighth more, and calls need none of it.
+        self._socket_session = self._new_session(trace_configs=[trace])
+        return self._socket_session
+
+    def _open(self) -> Any:
+        self._session = self._new_session()
+        return self._session
+
+    def _new_session(self, **options: Any) -> Any:
+        import aiohttp  # kept out of programs that never speak HTTP
+
         resolving: dict[str, Any] = {}
         if self._resolve is not None:
             # No cache: it would join lookups of one name, and keep them for longer than they hold.
             resolving = {"resolver": _Resolver(self._resolve), "use_dns_cache": False}
         self._aiohttp = aiohttp
-        self._session = aiohttp.ClientSession(
-            trace_configs=[trace],
+        return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or True, **resolving),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
@@ -187,8 +200,8 @@ class AiohttpEngine:
             headers={"user-agent": "interlock"},
             read_bufsize=_PIECE,
             auto_decompress=True,
+            **options,
         )
-        return self._session
 
 
 class _Resolver:
