@@ -33,7 +33,7 @@ from interlock.gateway.relay import Relay
 from interlock.gateway.supervisor import State
 from interlock.gateway.tasks import TaskRelay
 from interlock.gateway.upstream import CALL_WAITS, Status, Upstream
-from interlock.protocol.call import LOCAL, Call, Handler, Principal
+from interlock.protocol.call import Call, Handler, Principal
 from interlock.protocol.sealing import Keyring, from_environment
 from interlock.server.mirrored import hold
 from interlock.store.memory import MemoryStore
@@ -106,6 +106,7 @@ class Gateway:
             clock=clock,
         )
         self._first = self._realms.first
+        self._several = self._realms.several
         keyring = keyring if keyring is not None else from_environment()
         self._store = store if store is not None else MemoryStore()
         self._asking = Asking(keyring, self._relay)
@@ -174,7 +175,7 @@ class Gateway:
         handler = self._routes.get(call.row.name)
         if handler is None:
             raise RpcError(METHOD_NOT_FOUND, f"Method not found: {call.row.name}")
-        if call.principal is LOCAL or (realm := self._realm(call)) is self._first:
+        if not self._several or (realm := self._realm(call)) is self._first:
             return handler(call)
         return self._used(realm, handler, call)
 
@@ -187,17 +188,18 @@ class Gateway:
 
     # Not async: a frame that only waits for the next costs each call two steps more.
     def _call(self, call: Call) -> Awaitable[Result]:
-        assert isinstance(call.params, CallToolParams)
-        name = call.params.name
-        realm = self._first if call.principal is LOCAL else self._realm(call)
+        params = call.params
+        assert type(params) is CallToolParams
+        name = params.name
+        realm = self._realm(call) if self._several else self._first
         found = realm.catalog.tool(name)
         if found is None:
             return self._relay_later("tool", name, realm, call)
         if found.mirrored:
             hold(call, found.mirrored)
         if (
-            call.params.request_state is not None
-            or call.params.task
+            params.request_state is not None
+            or params.task
             or not realm.upstreams[found.server].modern
         ):
             return self._tasks.call(found, call)
@@ -246,7 +248,7 @@ class Gateway:
 
     async def _relay(self, found: Found, renamed: Call, call: Call) -> RawResult:
         renamed.outlet = Relay(call, found.server)
-        realm = self._first if call.principal is LOCAL else self._realm(call)
+        realm = self._realm(call) if self._several else self._first
         upstream = realm.upstreams[found.server]
         try:
             result = await upstream.handle(renamed)
