@@ -1,0 +1,122 @@
+"""What a call over our own HTTP server costs in function calls, from the socket's bytes to its own."""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import gc
+import pstats
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias, cast
+
+import pytest
+from tests.budget.test_calls import CALL, LIST, a_server
+from tests.peers import MODERN
+
+import interlock
+from interlock.transport.http.asgi import App
+from interlock.transport.http.h1 import H1, Connection
+
+KNOWN = 58
+"""A call whose head was said before on its connection, as heads of clients that stay are."""
+STRANGE = 136
+"""One whose head is read for the first time."""
+BEFORE_312 = 6
+"""More where a handler cannot begin in the step that read its call, and is a task."""
+
+HERE = str(Path(interlock.__file__).parent)
+Where: TypeAlias = tuple[str, int, str]
+Entry: TypeAlias = tuple[int, int, float, float, dict[Where, tuple[int, int, float, float]]]
+
+
+class Transport(asyncio.Transport):
+    """Takes what is written; everything else is as on a connection where nothing is the matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.written.append(b"".join(list_of_data))
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+def post(body: bytes, method: str, name: str | None, number: int) -> bytes:
+    fields = {
+        "host": "127.0.0.1:8000",
+        "accept": "application/json, text/event-stream",
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "user-agent": f"budget {number}",
+        "mcp-protocol-version": MODERN,
+        "mcp-method": method,
+        **({"mcp-name": name} if name is not None else {}),
+    }
+    lines = ["POST /mcp HTTP/1.1", *(f"{key}: {value}" for key, value in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def cost(app: App, body: bytes, method: str, name: str | None, *, known: bool) -> int:
+    """Calls of this package's functions, and of builtins by them, that one request takes."""
+    server = H1(app, app)
+    server.start()
+    connection, transport = Connection(server), Transport()
+    connection.connection_made(transport)
+
+    async def once(number: int) -> None:
+        transport.written.clear()
+        connection.data_received(post(body, method, name, 0 if known else number))
+        for _ in range(5):
+            if not transport.written:
+                await asyncio.sleep(0)  # Where it is a task, that runs now.
+        head, _, answer = transport.written[0].partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b'"result"' in answer
+
+    for number in range(3):
+        await once(number)
+    profile = cProfile.Profile()
+    gc.disable()
+    try:
+        profile.enable()
+        await once(3)
+        profile.disable()
+    finally:
+        gc.enable()
+    server.close()
+    await server.drain(0)
+    # By function, where it stands first: primitive calls, calls, own time, time, callers.
+    entries = cast("dict[Where, Entry]", vars(pstats.Stats(profile))["stats"])
+    total = 0
+    for (file, _, _), (_, calls, _, _, callers) in entries.items():
+        if file.startswith(HERE):
+            total += calls
+        elif file == "~":
+            total += sum(callers[where][0] for where in callers if where[0].startswith(HERE))
+    return total
+
+
+@pytest.mark.parametrize(("known", "most"), [(True, KNOWN), (False, STRANGE)])
+@pytest.mark.parametrize(
+    "asked", [(CALL, "tools/call", "echo"), (LIST, "tools/list", None)], ids=["call", "list"]
+)
+async def test_a_call_from_socket_to_socket(
+    asked: tuple[bytes, str, str | None], known: bool, most: int
+):
+    app = App(a_server(500))
+    await app.start()
+    assert await cost(app, *asked, known=known) <= most + BEFORE_312 * (sys.version_info < (3, 12))
+    await app.stop()
