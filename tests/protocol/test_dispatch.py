@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -147,6 +148,35 @@ async def test_a_relayed_result_changes_its_stamps_with_the_era():
     plain = RawResult(body=Raw(b'{"content":[]}'), relayed=True)
     assert (await result_of(call(), plain))["resultType"] == "complete"
     assert await result_of(call(LEGACY_NAME), plain) == {"content": []}
+
+
+LARGE = b'{"content":[{"type":"text","text":"%b"}]}' % (b"x" * 4_000_000)
+
+
+@pytest.mark.parametrize("relayed", [False, True])
+@pytest.mark.parametrize("revision", ALL, ids=str)
+async def test_a_large_result_is_copied_once(revision: Revision, relayed: bool):
+    """What is relayed may be forty megabytes, for several callers at once."""
+    desk = Desk()
+    desk.handle = answering(RawResult(body=Raw(LARGE), relayed=relayed))
+    asked, dispatch = call(revision), Dispatch(desk)
+    tracemalloc.start()
+    try:
+        body, _ = await dispatch.respond(asked)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert json.loads(body)["result"]["content"] == json.loads(LARGE)["content"]
+    assert peak < 1.8 * len(LARGE)
+
+
+async def test_a_relayed_result_stays_as_it_was_for_who_else_has_it():
+    fields = {"content": Raw(b"[]"), "resultType": Raw(b'"complete"'), "_meta": Raw(b'{"a":1}')}
+    relayed = RawResult(body=Raw(b"unread"), relayed=True, fields=dict(fields))
+    for revision in (call(), call(LEGACY_NAME)):
+        result = await result_of(revision, relayed)
+        assert (result["content"], result["_meta"]["a"]) == ([], 1)
+        assert relayed.fields == fields
 
 
 async def test_a_relayed_list_without_hints_is_not_to_be_kept():

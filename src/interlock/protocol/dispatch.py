@@ -239,10 +239,10 @@ class Dispatch:
                 {"jsonrpc": "2.0", "id": call.id, "result": self._restamped(call, fields)}
             )
         body = result.body
-        if not call.envelope.revision.modern:
-            return success(call.id, body)
-        last = b",%b}" if len(body) > 2 else b"%b}"
         opening = b'{"jsonrpc":"2.0","id":%b,"result":' % encode(call.id)
+        if not call.envelope.revision.modern:
+            return b"".join((opening, body, b"}"))
+        last = b",%b}" if len(body) > 2 else b"%b}"
         return b"".join((opening, memoryview(body)[:-1], last % self._plain))
 
     def body(self, call: Call, result: object) -> bytes | Raw:
