@@ -5,6 +5,7 @@ Each curve is a list of rows; `at` is where on the curve a row lies.
 
 import http.client
 import os
+from collections.abc import Sequence
 from itertools import count
 
 import machine
@@ -24,6 +25,11 @@ PEER_SESSIONS = 1000
 IN_TURN = 32
 
 
+def points(plan: Plan, all_of_them: Sequence[int]) -> Sequence[int]:
+    """Where a curve is measured: a quick look takes every other point, the last included."""
+    return all_of_them[::-2][::-1] if plan.quick else all_of_them
+
+
 def of_keys(servers: list[Target], *keys: str) -> list[Target]:
     return [target for target in servers if target.key in keys]
 
@@ -35,7 +41,7 @@ def connections(plan: Plan, servers: list[Target]) -> list[Row]:
     ]
     rows: list[Row] = []
     with probe("load.py") as load, listening(plan, ways) as pids:
-        for number in CONNECTIONS:
+        for number in points(plan, CONNECTIONS):
             cells = [
                 cell(plan, load, each, pid, question="echo", connections=number, era=each.eras[0])
                 for each, pid in pids.items()
@@ -48,7 +54,7 @@ def connections(plan: Plan, servers: list[Target]) -> list[Row]:
 def tools(plan: Plan, servers: list[Target]) -> list[Row]:
     """The list of ever more tools, and one call beside them."""
     rows: list[Row] = []
-    for number in TOOLS:
+    for number in points(plan, TOOLS):
         ways = [
             way(each, number)
             for each in of_keys(servers, "interlock", "mcp")
@@ -97,7 +103,7 @@ def sizes(plan: Plan, servers: list[Target]) -> list[Row]:
                 fail(plan, {"label": each.label}, failure)
             else:
                 opened[spec["number"]] = each
-        for size in SIZES:
+        for size in points(plan, SIZES):
             cells: list[tuple[Row, Once]] = [
                 cell(plan, load, each, pid, question=f"blob {size}", connections=1, era="modern")
                 for each, pid in pids.items()
@@ -132,7 +138,7 @@ def sessions(plan: Plan, servers: list[Target]) -> list[Row]:
         for each, pid in pids.items():
             opened = 0
             empty = machine.resident(pid)
-            for number in SESSIONS:
+            for number in points(plan, SESSIONS):
                 if each.target.key != "interlock" and number > PEER_SESSIONS:
                     break
                 try:

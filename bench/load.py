@@ -141,18 +141,18 @@ class Wire:
                 done.append(True)
 
         parser = httptools.HttpResponseParser(Reader())
-        whole = b""
+        pieces: list[bytes] = []
         self.ask(perf_counter())
         while not done:
             data = self.socket.recv(CHUNK)
             if not data:
                 raise RuntimeError("the server closed a connection before it answered")
             parser.feed_data(data)
-            whole += data
+            pieces.append(data)
             self.acknowledge()
         if parser.get_status_code() != 200:
             raise RuntimeError(f"the server answered with status {parser.get_status_code()}")
-        return whole
+        return b"".join(pieces)
 
 
 class Load:
@@ -171,6 +171,8 @@ class Load:
             self.wires[wire.socket.fileno()] = wire
             self.epoll.register(wire.socket.fileno(), select.EPOLLIN)
         for wire in wires:
+            # With a timeout each send and receive would ask first whether it may: two calls more.
+            wire.socket.settimeout(None)
             wire.missing = length or 0
             wire.ask(perf_counter())
 

@@ -18,8 +18,8 @@ from typing import Any, TypeAlias, cast
 
 import machine
 import targets as known
-from load import Caller, first_answer
-from questions import FIRST_ID, QUESTIONS, Question
+from load import Caller, Wire, first_answer
+from questions import QUESTIONS, Question
 from runs import Plan, Row, fail, note
 from targets import Target
 
@@ -28,6 +28,8 @@ Entry: TypeAlias = tuple[int, int, float, float, dict[Where, tuple[int, int, flo
 
 PACKAGE = "/interlock/"
 ELSEWHERE = "the loop and libraries"
+KERNEL = "reading and writing, by the kernel"
+SYSTEM_CALLS = ("posix.read", "posix.write", "'recv", "'send", "'writev'")
 
 
 def profiles(plan: Plan, servers: list[Target]) -> list[Row]:
@@ -74,20 +76,14 @@ def through_gateway(ours: Target, folder: Path, calls: int) -> pstats.Stats:
 
 
 def by_post(pid: int, port: int, asked: Question, folder: Path, calls: int) -> pstats.Stats:
-    """Profile *calls* POSTs over one connection."""
+    """Profile *calls* POSTs over one connection, each sent in one piece."""
     caller = Caller(port, asked, "modern")
     first_answer(caller)
-    before, after = asked.body("modern")
-    headers = asked.headers("modern", None)
-
-    def once() -> None:
-        caller.http.request("POST", "/mcp", b"%b%d%b" % (before, FIRST_ID, after), headers)
-        response = caller.http.getresponse()
-        response.read()
-        if response.status != 200:
-            raise RuntimeError(f"status {response.status} while profiled")
-
-    return watched(pid, folder, calls, once)
+    wire = Wire(port, asked, caller)
+    try:
+        return watched(pid, folder, calls, wire.learn)
+    finally:
+        wire.socket.close()
 
 
 def over_pipe(ours: Target, folder: Path, calls: int) -> pstats.Stats:
@@ -104,7 +100,7 @@ def over_pipe(ours: Target, folder: Path, calls: int) -> pstats.Stats:
         return watched(process.pid, folder, calls, once)
 
 
-def watched(pid: int, folder: Path, calls: int, once: Callable[[], None]) -> pstats.Stats:
+def watched(pid: int, folder: Path, calls: int, once: Callable[[], object]) -> pstats.Stats:
     for _ in range(50):
         once()
     os.kill(pid, signal.SIGUSR1)
@@ -128,6 +124,10 @@ def by_room(stats: pstats.Stats, calls: int) -> list[Row]:
     spent: defaultdict[str, float] = defaultdict(float)
     for (file, _, name), (_, times, own, _, callers) in entries.items():
         if waits(name):
+            continue
+        if file == "~" and any(each in name for each in SYSTEM_CALLS):
+            number[KERNEL] += times
+            spent[KERNEL] += own
             continue
         if file != "~" or not callers:
             number[room(file)] += times

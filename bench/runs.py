@@ -46,7 +46,7 @@ class Plan:
     @property
     def again(self) -> int:
         """How many disturbed runs of a cell are done again: none once the whole has run for long."""
-        late = time.monotonic() - self.began > 22 * 60
+        late = time.monotonic() - self.began > 15 * 60
         return 0 if self.quick or late else 3
 
     def wants(self, key: str) -> bool:
