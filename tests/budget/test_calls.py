@@ -27,11 +27,11 @@ from interlock.protocol.session import Session
 from interlock.transport.http.asgi import App
 from interlock.wire.methods import TO_SERVER
 
-SERVER_CALLS = 60
+SERVER_CALLS = 32
 HTTP_CALLS = 120
 GATE_CALLS = 10
 """What asking who comes adds, once their token was found good."""
-CLIENT_CALLS = 320
+CLIENT_CALLS = 113
 """A whole round in one process: the client, the loop, and the server."""
 
 CALL = modern("tools/call", 1, {"name": "echo", "arguments": {"text": "hi"}})

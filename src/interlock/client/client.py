@@ -676,23 +676,18 @@ class Client:
             log.debug("%s of %s: %s", method, self._wish.name, error)
 
 
-class _Ear:
+class _Ear(msgspec.Struct, eq=False):
     """The outlet of one call of a client: progress to the caller, the rest to the client."""
 
-    __slots__ = ("_on_notice", "_on_progress")
-
-    def __init__(
-        self, on_notice: Callable[[str, Raw], None], on_progress: OnProgress | None
-    ) -> None:
-        self._on_notice = on_notice
-        self._on_progress = on_progress
+    on_notice: Callable[[str, Raw], None]
+    on_progress: OnProgress | None
 
     def notify(self, method: str, params: Wire | Raw) -> None:
         if method == PROGRESS:
             if isinstance(params, ProgressNotice):
-                _tell(self._on_progress, params)
+                _tell(self.on_progress, params)
         elif isinstance(params, Raw):
-            self._on_notice(method, params)
+            self.on_notice(method, params)
 
     async def drain(self) -> None:
         pass

@@ -287,13 +287,10 @@ class InProcessLink:
                     pass
 
 
-class _Way:
+class _Way(Struct, eq=False):
     """The way back for one call, until it has been answered."""
 
-    __slots__ = ("link",)
-
-    def __init__(self, link: InProcessLink) -> None:
-        self.link: InProcessLink | None = link
+    link: InProcessLink | None
 
     def notify(self, method: str, params: Wire | Raw) -> None:
         if self.link is not None:

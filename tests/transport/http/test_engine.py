@@ -257,3 +257,117 @@ async def test_a_host_without_addresses_is_a_failed_connect(answer: Sequence[str
 def test_a_request_shows_nothing_of_what_it_proves():
     request = Request("POST", "https://as.example/token?hush", {"authorization": "hush"}, b"hush")
     assert repr(request) == "Request(POST https://as.example/token)"
+
+
+# The pool.
+
+
+@asynccontextmanager
+async def keeping(*, hangs_up: bool = False) -> AsyncGenerator[tuple[str, list[list[bytes]]]]:
+    """A server that keeps connections, and the requests that came over each.
+
+    With *hangs_up* it answers the first request of each, and nothing but a farewell to the next.
+    """
+    connections: list[list[bytes]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests: list[bytes] = []
+        connections.append(requests)
+        try:
+            while True:
+                requests.append(await reader.readuntil(b"\r\n\r\n"))
+                if hangs_up and len(requests) > 1:
+                    return
+                writer.write(response(b"{}"))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield f"http://127.0.0.1:{port}/mcp", connections
+        server.close()
+
+
+async def ask(engine: AiohttpEngine, url: str, method: str = "GET") -> bytes:
+    found = await soon(engine.send(Request(method, url, {})))
+    try:
+        return await soon(found.read(1000))
+    finally:
+        found.close()
+
+
+async def test_a_connection_is_used_again_and_again(engine: AiohttpEngine):
+    async with keeping() as (url, connections):
+        for _ in range(5):
+            assert await ask(engine, url, "POST") == b"{}"
+        assert [len(requests) for requests in connections] == [5]
+        await engine.close()
+
+
+async def test_as_many_connections_are_kept_as_were_needed_at_once(engine: AiohttpEngine):
+    async with keeping() as (url, connections):
+        for _ in range(3):
+            await asyncio.gather(*(ask(engine, url, "POST") for _ in range(40)))
+        assert len(connections) == 40
+        assert sum(map(len, connections)) == 120
+        await engine.close()
+
+
+async def test_a_connection_that_its_server_closed_is_not_used_again(engine: AiohttpEngine):
+    closing = response(b"{}", "Connection: close")
+    async with answering(closing, closing) as (url, heads):
+        for _ in range(2):
+            assert await ask(engine, url, "POST") == b"{}"
+        assert len(heads) == 2
+
+
+async def test_what_may_have_been_taken_is_not_sent_again(engine: AiohttpEngine):
+    """A server may close an idle connection in the very moment in which we send."""
+    async with keeping(hangs_up=True) as (url, connections):
+        assert await ask(engine, url, "POST") == b"{}"
+        with pytest.raises(ConnectionLost):
+            await ask(engine, url, "POST")
+        assert [len(requests) for requests in connections] == [2]
+        await engine.close()
+
+
+async def test_what_is_safe_to_ask_twice_is(engine: AiohttpEngine):
+    async with keeping(hangs_up=True) as (url, connections):
+        assert await ask(engine, url) == b"{}"
+        assert await ask(engine, url) == b"{}"
+        assert [len(requests) for requests in connections] == [2, 1]
+        await engine.close()
+
+
+async def test_a_response_that_is_not_read_to_its_end_costs_its_connection(engine: AiohttpEngine):
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
+    async with answering(head, response(b"{}")) as (url, heads):
+        found = await soon(engine.send(Request("POST", url, {})))
+        found.close()
+        assert await ask(engine, url, "POST") == b"{}"
+        assert len(heads) == 2
+
+
+async def test_a_request_that_is_cancelled_closes_its_connection(engine: AiohttpEngine):
+    gone = asyncio.Event()
+    begun = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        begun.set()
+        assert await reader.read() == b""
+        gone.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
+        asking = asyncio.create_task(ask(engine, url, "POST"))
+        await soon(begun.wait())
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await soon(gone.wait())
