@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import weakref
 from collections.abc import MutableMapping
 from typing import Any
 
 from interlock.protocol.ladder import Mirror, Refusal
 from interlock.transport.http.guards import Head
 from interlock.transport.http.plain import (
+    AsgiWay,
     bare,
     cors,
     preflight,
@@ -33,6 +37,39 @@ class Sent:
 
 async def broken(event: MutableMapping[str, Any]) -> None:
     raise BrokenPipeError
+
+
+class Watched:
+    """A call that waits, as far as the way it came by is concerned: each knows the other."""
+
+    def __init__(self, way: AsgiWay) -> None:
+        self.way = way
+
+    def leave(self) -> None:
+        pass
+
+
+async def test_a_call_that_was_watched_is_let_go_of_when_it_is_over():
+    """It may hold megabytes, and looking for circles is done by their number, not their size."""
+    waiting = asyncio.Event()
+
+    async def receive() -> MutableMapping[str, Any]:
+        waiting.set()
+        return await asyncio.Event().wait()  # type: ignore[return-value]  it never does
+
+    way = AsgiWay(receive, Sent())
+    watched = Watched(way)
+    way.watch(watched.leave)
+    await waiting.wait()
+    gone = asyncio.Event()
+    weakref.finalize(watched, gone.set)
+    gc.disable()
+    try:
+        way.unwatch()
+        del way, watched
+        await asyncio.wait_for(gone.wait(), 5)
+    finally:
+        gc.enable()
 
 
 async def test_a_refusal_is_an_error_without_an_id_and_its_status():

@@ -73,8 +73,11 @@ class AsgiWay:
         self._watcher = asyncio.create_task(left(self._receive, leave))
 
     def unwatch(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            # Kept here it would lead back to the call by what it was cancelled with, and the call
+            # stay for as long as nobody looks for circles.
+            watcher.cancel()
 
 
 async def left(receive: Receive, *leave: Callable[[], object]) -> None:
