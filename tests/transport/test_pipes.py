@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable
+from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 
-from interlock.transport.channel import HIGH_WATER
+import pytest
+
+from interlock.transport.channel import HIGH_WATER, MESSAGE_LIMIT
 from interlock.transport.pipes import PipeChannel, connect_reader, connect_writer, within
 
 T = TypeVar("T")
@@ -35,6 +39,104 @@ async def test_what_is_sent_in_one_turn_of_the_loop_is_written_at_once():
     assert os.read(far, 100) == b"1\n2\n"
     await soon(channel.close())
     os.close(near)
+    os.close(far)
+
+
+async def test_what_comes_is_handed_over_and_answered_in_the_step_that_read_it():
+    (source, near), (far, sink) = os.pipe(), os.pipe()
+    channel = await attached(source, sink)
+    taken: list[list[bytes]] = []
+
+    def take(batch: list[bytes]) -> None:
+        taken.append(batch)
+        for message in batch:
+            channel.send(message)
+
+    waiting = asyncio.ensure_future(channel.receive(take))
+    await asyncio.sleep(0)
+    channel.data_received(b"1\n2\n3")
+    assert taken == [[b"1", b"2"]]
+    assert os.read(far, 100) == b"1\n2\n"  # No turn of the loop has passed.
+    channel.data_received(b"4\n")
+    assert taken == [[b"1", b"2"], [b"34"]]
+    assert os.read(far, 100) == b"34\n"
+    assert not waiting.done()
+    await hang_up(channel, waiting, near, far)
+
+
+async def test_what_is_handed_over_sees_the_context_of_who_waits_for_it():
+    (source, near), (far, sink) = os.pipe(), os.pipe()
+    channel = await attached(source, sink)
+    place: ContextVar[str] = ContextVar("place", default="nowhere")
+    seen: list[str] = []
+
+    async def wait() -> list[bytes]:
+        place.set("here")
+        return await channel.receive(lambda _: seen.append(place.get()))
+
+    waiting = asyncio.ensure_future(wait())
+    await asyncio.sleep(0)
+    channel.data_received(b"1\n")
+    assert seen == ["here"]
+    await hang_up(channel, waiting, near, far)
+
+
+async def test_what_taking_raises_comes_out_where_it_is_waited_for():
+    (source, near), (far, sink) = os.pipe(), os.pipe()
+    channel = await attached(source, sink)
+
+    def take(batch: list[bytes]) -> None:
+        channel.send(batch[0])
+        raise RuntimeError("no more")
+
+    waiting = asyncio.ensure_future(channel.receive(take))
+    await asyncio.sleep(0)
+    channel.data_received(b"1\n")
+    channel.data_received(b"2\n")  # Nobody waits any more: it is kept.
+    with pytest.raises(RuntimeError, match="no more"):
+        await waiting
+    assert os.read(far, 100) == b"1\n"
+    assert await soon(channel.receive()) == [b"2"]
+    await hang_up(channel, waiting, near, far)
+
+
+async def test_nothing_is_handed_to_who_is_leaving():
+    (source, near), (far, sink) = os.pipe(), os.pipe()
+    channel = await attached(source, sink)
+    taken: list[list[bytes]] = []
+    waiting = asyncio.ensure_future(channel.receive(taken.append))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    channel.data_received(b"1\n")
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert taken == []
+    assert await soon(channel.receive()) == [b"1"]
+    await hang_up(channel, waiting, near, far)
+
+
+async def test_more_is_not_handed_over_than_its_sender_reads_the_answers_of():
+    (source, near), (far, sink) = os.pipe(), os.pipe()
+    channel = await attached(source, sink)
+    answer = b"x" * (MESSAGE_LIMIT // 2)
+    waiting = asyncio.ensure_future(channel.receive(lambda _: channel.send(answer)))
+    await asyncio.sleep(0)
+    for number in range(4):
+        channel.data_received(b"%d\n" % number)
+    assert MESSAGE_LIMIT < channel.backlog < 2 * MESSAGE_LIMIT
+    assert await soon(waiting) == [b"3"]  # By whoever waits, who can wait for the peer as well.
+    os.close(far)
+    os.close(near)
+    await soon(channel.close())
+
+
+async def hang_up(
+    channel: PipeChannel, waiting: asyncio.Future[list[bytes]], near: int, far: int
+) -> None:
+    os.close(near)
+    with suppress(asyncio.CancelledError, RuntimeError):
+        assert await soon(waiting) == []
+    await soon(channel.close())
     os.close(far)
 
 
