@@ -37,6 +37,10 @@ OUT = HERE / "out"
 PEER = PROJECT / ".peers/node"
 SUITE = "node_modules/@modelcontextprotocol/conformance/dist/index.js"
 
+SERVERS = ("h1", "uvicorn", "hypercorn")
+"""The HTTP servers that `tests/behind.py` knows."""
+OWN = SERVERS[0]
+
 # A run of all client scenarios starts some forty interpreters at once.
 PATIENCE_MS = "60000"
 
@@ -121,7 +125,7 @@ def judge(leg: Leg, name: str, scenario: Scenario | None) -> Verdict:
     return Verdict("FAILED", fine=False)
 
 
-def run_leg(leg: Leg, only: str | None, *, verbose: bool) -> dict[str, Scenario]:
+def run_leg(leg: Leg, only: str | None, behind: str, *, verbose: bool) -> dict[str, Scenario]:
     """Run the scenarios of a leg; a client's that fail are run once more, each alone.
 
     All client scenarios start at once and some of them measure milliseconds.
@@ -131,7 +135,7 @@ def run_leg(leg: Leg, only: str | None, *, verbose: bool) -> dict[str, Scenario]
     if leg.side == "authorization":
         return authorization(leg, folder, verbose=verbose)
     if leg.side == "server":
-        with fixture_server() as url:
+        with fixture_server(behind) as url:
             return scenarios(leg, only, folder, ["--url", url], verbose=verbose)
     command = (
         f"{os.path.relpath(sys.executable, PROJECT)} {(HERE / 'client.py').relative_to(PROJECT)}"
@@ -223,15 +227,24 @@ def read(leg: Leg, folder: Path) -> Iterator[tuple[str, Scenario]]:
         yield name, scenario
 
 
+def servers_for(leg: Leg) -> tuple[str, ...]:
+    """What the endpoint is put behind, one after the other, where nobody says it."""
+    return SERVERS if leg.side == "server" and not (leg.whole or leg.extension) else (OWN,)
+
+
 @contextmanager
-def fixture_server() -> Generator[str]:
+def fixture_server(behind: str) -> Generator[str]:
     """Our server under test, on a free port of the loopback, until the block ends."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, str(HERE / "server.py"), "--port", str(port)],
+            [
+                *(sys.executable, "-m", "tests.behind", behind),
+                *(f"{HERE / 'server.py'}:server", "--port", str(port)),
+            ],
+            cwd=PROJECT,
             stderr=errors,
             start_new_session=True,
         )
@@ -296,6 +309,10 @@ def main() -> int:
     parser.add_argument("--leg", nargs="+", choices=LEGS, default=list(LEGS), metavar="LEG")
     parser.add_argument("--only", metavar="SCENARIO", help="run this one, in the legs that have it")
     parser.add_argument("--verbose", action="store_true", help="print all that the suite says")
+    which = (
+        "HTTP servers to put the endpoint behind (default: ours, and others where most is asked)"
+    )
+    parser.add_argument("--behind", nargs="+", choices=SERVERS, metavar="SERVER", help=which)
     options = parser.parse_args()
     if not (PEER / SUITE).exists():
         sys.exit("expected the suite under .peers/node, found none; `make conformance` installs it")
@@ -304,12 +321,14 @@ def main() -> int:
     legs = [LEGS[name] for name in options.leg if only is None or only in SUCCESSES[name]]
     if not legs:
         sys.exit(f"no leg of {', '.join(options.leg)} has a scenario {only!r}")
-    wrong = {
-        leg.name: report(
-            leg, only, run_leg(leg, only, verbose=options.verbose), verbose=options.verbose
-        )
-        for leg in legs
-    }
+    wrong: dict[str, int] = {}
+    for leg in legs:
+        for behind in options.behind or servers_for(leg):
+            found = run_leg(leg, only, behind, verbose=options.verbose)
+            name = leg.name if behind == OWN else f"{leg.name} behind {behind}"
+            if behind != OWN:
+                print(f"behind {behind}:")
+            wrong[name] = report(leg, only, found, verbose=options.verbose)
     faulty = {name: count for name, count in wrong.items() if count}
     if faulty:
         print("not as expected: " + ", ".join(f"{name} {count}" for name, count in faulty.items()))

@@ -38,7 +38,8 @@ class Check(NamedTuple):
     command: tuple[str | Path, ...]
     """Before it is run, "TARGET" stands for the words that reach the server, "URL" for its address."""
     serve: str = ""
-    """What must be listening: "http" (our server), "gateway" (before it), "everything" (a server of
+    """What must be listening: "http" (our server), "uvicorn" or "hypercorn" (others' HTTP servers
+    with our endpoint behind them), "gateway" (before it), "everything" (a server of
     others) or "bridge" (the gateway before servers of others)."""
     limit: float = 30
 
@@ -59,6 +60,12 @@ def checks() -> list[Check]:
             found.append(Check(f"client typescript 2.4 {mode} {way}", command, serve))
         command = (NODE, script, "1", prefix, "TARGET")
         found.append(Check(f"client typescript 1.32 {way}", command, serve))
+    for other in ("uvicorn", "hypercorn"):
+        for mode in ("auto", "legacy"):
+            command = (PEERS / "mcp2/bin/python", HERE / "peers/python2.py", mode, "", "TARGET")
+            found.append(Check(f"client python 2.3 {mode} {other}", command, other))
+            command = (NODE, HERE / "peers/typescript.mjs", mode, "", "TARGET")
+            found.append(Check(f"client typescript 2.4 {mode} {other}", command, other))
     for mode in ("auto", "legacy", "2026-07-28"):
         command = (PEERS / "mcp2/bin/python", HERE / "peers/bridge.py", mode, "URL")
         found.append(Check(f"bridge python 2.3 {mode}", command, "bridge"))
@@ -101,6 +108,11 @@ def listening(
             yield ""
         elif what == "http":
             yield start("server.log", interlock, "run", FIXTURE, "--http", "--port", "PORT")
+        elif what in ("uvicorn", "hypercorn"):
+            environment = {**environment, "PYTHONPATH": str(ROOT)}
+            served = f"{FIXTURE}:server"
+            behind = (sys.executable, "-m", "tests.behind", what, served, "--port", "PORT")
+            yield start("server.log", *behind)
         elif what == "everything":
             yield start("everything.log", NODE, EVERYTHING, "streamableHttp")
         else:
