@@ -10,10 +10,11 @@ import cProfile
 import gc
 import json
 import pstats
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from tests.peers import MODERN, Json, hello, modern
 
 from interlock import Client, Server
@@ -23,9 +24,15 @@ from interlock.protocol.call import Call
 from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.exchange import Exchange
 from interlock.protocol.gate import AccessToken
-from interlock.protocol.session import Session
+from interlock.protocol.outgoing import Outgoing
+from interlock.protocol.session import Envelope, Session
 from interlock.transport.http.asgi import App
-from interlock.wire.methods import TO_SERVER
+from interlock.transport.http.client import HttpLink
+from interlock.transport.http.engine import Request, Response
+from interlock.wire.jsonrpc import success
+from interlock.wire.methods import BY_NAME, TO_SERVER
+from interlock.wire.tools import CallToolParams
+from interlock.wire.versions import LATEST_MODERN
 
 SERVER_CALLS = 32
 HTTP_CALLS = 120
@@ -33,6 +40,8 @@ GATE_CALLS = 10
 """What asking who comes adds, once their token was found good."""
 CLIENT_CALLS = 113
 """A whole round in one process: the client, the loop, and the server."""
+LINK_CALLS = 51
+"""A call over HTTP, but for the library that carries it."""
 
 CALL = modern("tools/call", 1, {"name": "echo", "arguments": {"text": "hi"}})
 LIST = modern("tools/list")
@@ -211,3 +220,52 @@ async def test_a_whole_round_of_a_client_in_this_process():
 
         assert await once() == "hi"
         assert await count(once) <= CLIENT_CALLS
+
+
+class Answer:
+    """A response that was read from nowhere."""
+
+    status = 200
+    headers: Mapping[str, str] = {"content-type": "application/json"}
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def read(self, limit: int) -> bytes:
+        return self._body
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+    def close(self) -> None:
+        pass
+
+
+class Carrier:
+    """An engine whose server answers at once."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def send(self, request: Request) -> Response:
+        self.sent += 1
+        return Answer(success(self.sent, b'{"resultType":"complete","content":[]}'))
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_call_over_http_as_far_as_it_is_ours():
+    """What the library beneath takes is its own."""
+    link = HttpLink("http://127.0.0.1/mcp", Carrier(), Dispatch(a_server()))
+    envelope = Envelope(LATEST_MODERN)
+    link.settle(Outgoing(envelope))
+    params = CallToolParams(name="echo", arguments=Raw(b'{"text":"hi"}'))
+
+    async def once() -> None:
+        call = Call(BY_NAME["tools/call"], params, envelope, patience=60.0)
+        result = await link.handle(call)
+        assert bytes(result.body).endswith(b"[]}")
+
+    assert await count(once) <= LINK_CALLS
+    await link.close()
