@@ -31,7 +31,7 @@ Entry: TypeAlias = tuple[int, int, float, float, dict[Where, tuple[int, int, flo
 HOP_CALLS = 58
 LEGACY_CALLS = 13
 """What a server of the handshake era adds: what it asks comes in the middle of a call."""
-LIST_CALLS = 26
+LIST_CALLS = 27
 """A list of all that there is, however many servers it is of."""
 MANY = 100
 HERE = str(Path(interlock.__file__).parent)

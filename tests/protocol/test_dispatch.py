@@ -170,6 +170,21 @@ async def test_a_large_result_is_copied_once(revision: Revision, relayed: bool):
     assert peak < 1.8 * len(LARGE)
 
 
+@pytest.mark.parametrize("revision", ALL, ids=str)
+async def test_a_large_result_of_ours_is_encoded_and_copied_once(revision: Revision):
+    desk = Desk()
+    desk.handle = answering(said("x" * 4_000_000))
+    asked, dispatch = call(revision), Dispatch(desk)
+    tracemalloc.start()
+    try:
+        body, _ = await dispatch.respond(asked)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(json.loads(body)["result"]["content"][0]["text"]) == 4_000_000
+    assert peak < 2.7 * len(body)
+
+
 async def test_a_relayed_result_stays_as_it_was_for_who_else_has_it():
     fields = {"content": Raw(b"[]"), "resultType": Raw(b'"complete"'), "_meta": Raw(b'{"a":1}')}
     relayed = RawResult(body=Raw(b"unread"), relayed=True, fields=dict(fields))

@@ -35,7 +35,7 @@ from interlock.protocol.outlet import SILENT, Outlet
 from interlock.protocol.rounds import Ask, rounds
 from interlock.protocol.session import EARLY, Envelope, Session, State
 from interlock.wire.inputs import InputRequired
-from interlock.wire.jsonrpc import UNREADABLE, Message, encode, failure, id_of, success
+from interlock.wire.jsonrpc import AMPLE, UNREADABLE, Message, encode, failure, id_of, success
 from interlock.wire.lifecycle import InitializeParams
 from interlock.wire.meta import (
     SERVER_INFO,
@@ -227,9 +227,12 @@ class Dispatch:
         if type(result) is row.result and not row.cacheable and result.meta is None:
             # Most are: nothing raw, nothing to ask, nothing said of keeping it.
             encoded = encode(result)
+            size = len(encoded)
+            if size > AMPLE:
+                return self._spliced(call, encoded)
             if not call.envelope.revision.modern:
                 return success(call.id, encoded)
-            if len(encoded) > 2:
+            if size > 2:
                 return _ANSWER % (encode(call.id), encoded[:-1], self._plain)
         if type(result) is not RawResult:
             return success(call.id, self.body(call, result))
@@ -238,12 +241,7 @@ class Dispatch:
             return encode(
                 {"jsonrpc": "2.0", "id": call.id, "result": self._restamped(call, fields)}
             )
-        body = result.body
-        opening = b'{"jsonrpc":"2.0","id":%b,"result":' % encode(call.id)
-        if not call.envelope.revision.modern:
-            return b"".join((opening, body, b"}"))
-        last = b",%b}" if len(body) > 2 else b"%b}"
-        return b"".join((opening, memoryview(body)[:-1], last % self._plain))
+        return self._spliced(call, result.body)
 
     def body(self, call: Call, result: object) -> bytes | Raw:
         """*result* as JSON, with what the call's era adds to it and without what it does not know.
@@ -273,6 +271,14 @@ class Dispatch:
         if result.meta is not None:
             return self._restamp(call, encode(result))
         return self._stamp(encode(result), stamp)
+
+    def _spliced(self, call: Call, body: bytes | Raw) -> bytes:
+        """The response around *body*, which is copied once: formatting would do it twice."""
+        opening = b'{"jsonrpc":"2.0","id":%b,"result":' % encode(call.id)
+        if not call.envelope.revision.modern:
+            return b"".join((opening, body, b"}"))
+        last = b",%b}" if len(body) > 2 else b"%b}"
+        return b"".join((opening, memoryview(body)[:-1], last % self._plain))
 
     def _stamp(self, encoded: bytes, stamp: bytes) -> bytes:
         # Every object we encode ends in "}" and opens in "{": splice instead of building anew.
