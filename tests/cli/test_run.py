@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from tests.cli.conftest import Run
 
 from interlock import Client
@@ -94,8 +102,89 @@ def test_a_port_that_cannot_be_listened_on_is_exit_3(run: Run, folder: Path):
     assert "Cannot listen on 192.0.2.1:8000" in done.err
 
 
-@pytest.mark.parametrize("option", [["--sse"], ["--port", "8000"], ["--host", "127.0.0.1"]])
+HTTP_ONLY = [
+    ["--sse"],
+    ["--port", "8000"],
+    ["--host", "127.0.0.1"],
+    ["--server", "h1"],
+    ["--certificate", "noisy.py"],
+    ["--unix", "here"],
+    ["--workers", "2"],
+]
+
+
+@pytest.mark.parametrize("option", HTTP_ONLY)
 def test_what_is_for_http_is_refused_without_it(run: Run, file: Path, option: list[str]):
     done = run("run", str(file), *option)
     assert done.code == 2
     assert "add --http" in done.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (["--unix", "here", "--port", "1"], "--unix is instead of --host and --port"),
+        (["--key", "noisy.py"], "give --certificate too"),
+        (["--sse", "--workers", "2"], "serve them with one worker"),
+    ],
+    ids=["unix and port", "key alone", "sse and workers"],
+)
+def test_options_that_contradict_each_other_are_told(
+    run: Run, file: Path, options: tuple[list[str], str]
+):
+    words, why = options
+    done = run("run", str(file), "--http", *words)
+    assert done.code == 2
+    assert why in " ".join(done.err.split())
+
+
+def test_what_is_no_certificate_is_told(run: Run, file: Path):
+    done = run("run", f"{file}:server", "--http", "--certificate", str(file))
+    assert done.code == 3
+    assert f"{file} is no certificate to serve with" in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize("server", ["h1", "uvicorn"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_at_a_unix_socket_over_tls_by_either_server(folder: Path, server: str, workers: str):
+    (folder / "quiet.py").write_text("from interlock import Server\nserver = Server('quiet')\n")
+    certificate = self_signed(folder)
+    words = ["--server", server, "--unix", "here", "--certificate", str(certificate)]
+    command = [*INTERLOCK, "run", "quiet.py", "--http", "--json", "--workers", workers, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        assert told == {"name": "quiet", "url": "https://localhost/mcp", "unix": "here"}
+        context = ssl.create_default_context(cafile=str(certificate))
+        with (
+            socket.socket(socket.AF_UNIX) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as line,
+        ):
+            line.connect("here")
+            line.sendall(b"HEAD /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert line.recv(15) == b"HTTP/1.1 405 Me"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    assert not (folder / "here").exists()
+
+
+def self_signed(folder: Path) -> Path:
+    """A certificate for localhost with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "both.pem"
+    own = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(own + built.public_bytes(Encoding.PEM))
+    return file

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import click
 
 from interlock.cli.command import Command, common, json_output
 from interlock.cli.load import load
 from interlock.cli.terminal import put, say
-from interlock.server.run import PATH, PORT, SSE_PATH, run
+from interlock.server.run import NO_SSE, PATH, PORT, SSE_PATH, run
+from interlock.server.seat import seat
 from interlock.transport.stdio import Claimed, claim
+
+HttpServer: TypeAlias = Literal["h1", "uvicorn"]
+
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(
@@ -22,11 +29,17 @@ from interlock.transport.stdio import Claimed, claim
 FILE is a path or a dotted module. OBJECT is the name of the server in it, needed only if it has
 several. What the file prints goes to stderr, where it cannot disturb the protocol.
 
+With --workers N the file is served by so many processes over one port, each of which imports it; one
+that dies is replaced, and what clients have begun is found by the others. --server uvicorn has
+uvicorn speak HTTP instead of our own server. With --certificate it is served over TLS, with --unix
+at a socket that only you may connect to.
+
 --json prints one line of JSON on stdout when an HTTP server is ready; over stdio, where stdout
 belongs to the protocol, it changes nothing.""",
     examples=(
         ("interlock run server.py", "Serve over stdio, as a host starts it."),
         ("interlock run server.py:app --http --port 8000", "Serve http://127.0.0.1:8000/mcp."),
+        ("interlock run server.py --http --workers 4", "The same by four processes."),
         ("interlock run interlock.reference.time", "Serve a module by its name."),
     ),
 )
@@ -39,18 +52,75 @@ belongs to the protocol, it changes nothing.""",
     help=f"The port to listen on; 0 takes a free one.  [{PORT}]",
 )
 @click.option("--sse", is_flag=True, help=f"With --http, serve clients of 2024 too, at {SSE_PATH}.")
+@click.option(
+    "--server",
+    type=click.Choice(["h1", "uvicorn"]),
+    help="With --http, what speaks HTTP: our own server, or uvicorn.  [h1]",
+)
+@click.option(
+    "--certificate",
+    type=FILE,
+    metavar="FILE",
+    help="With --http, serve TLS with this certificate and its chain (PEM).",
+)
+@click.option(
+    "--key",
+    type=FILE,
+    metavar="FILE",
+    help="The certificate's key, if it is not in the same file.",
+)
+@click.option(
+    "--unix",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="With --http, listen at a Unix socket instead of a port.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --http, how many processes serve.  [1]",
+)
 @json_output
 @common
 def command(
-    target: str, http: bool, host: str | None, port: int | None, sse: bool, as_json: bool
+    target: str,
+    http: bool,
+    host: str | None,
+    port: int | None,
+    sse: bool,
+    server: HttpServer | None,
+    certificate: Path | None,
+    key: Path | None,
+    unix: Path | None,
+    workers: int | None,
+    as_json: bool,
 ) -> None:
     if http:
-        _over_http(target, host or "127.0.0.1", PORT if port is None else port, sse, as_json)
-        return
-    if host is not None or port is not None or sse:
-        raise click.UsageError(
-            "--host, --port and --sse are for HTTP; add --http to serve over it."
+        if unix is not None and (host is not None or port is not None):
+            raise click.UsageError("--unix is instead of --host and --port: give either.")
+        if key is not None and certificate is None:
+            raise click.UsageError("--key is a certificate's: give --certificate too.")
+        if sse and (workers or 1) > 1:
+            raise click.UsageError(f"{NO_SSE}: leave --sse or --workers out.")
+        place = _Place(
+            host or "127.0.0.1", PORT if port is None else port, sse, certificate, key, unix
         )
+        _over_http(target, place, server or "h1", workers or 1, as_json)
+        return
+    given = {
+        "--host": host,
+        "--port": port,
+        "--sse": sse or None,
+        "--server": server,
+        "--certificate": certificate,
+        "--key": key,
+        "--unix": unix,
+        "--workers": workers,
+    }
+    if found := [name for name, value in given.items() if value is not None]:
+        what = f"{' and '.join(found)} {'is' if len(found) == 1 else 'are'}"
+        raise click.UsageError(f"{what} for HTTP; add --http to serve over it.")
     claimed = claim()  # Before the file is imported: it may print.
     service = load(target)
     if not _served_already(claimed):
@@ -66,30 +136,60 @@ def _served_already(claimed: Claimed) -> bool:
     return False
 
 
-def _over_http(target: str, host: str, port: int, sse: bool, as_json: bool) -> None:
-    # Kept out of servers over stdio, which start faster without.
-    from interlock.server.web import run_http
+class _Place(NamedTuple):
+    """Where it is served, and how that is told."""
 
-    service = load(target)
-    name = service.info.name
+    host: str
+    port: int
+    sse: bool
+    certificate: Path | None
+    key: Path | None
+    unix: Path | None
 
-    def ready(port: int) -> None:
-        root = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    def tell(self, port: int, name: str, as_json: bool) -> None:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        secure = "s" if self.certificate is not None else ""
+        root = f"http{secure}://{host}:{port}"
+        unix = str(self.unix) if self.unix is not None else None
+        if unix is not None:
+            root = f"http{secure}://localhost"
         if as_json:
-            more = {"sse": root + SSE_PATH} if sse else {}
+            more = {"sse": root + SSE_PATH} if self.sse else {}
+            more |= {"unix": unix} if unix is not None else {}
             put(json.dumps({"name": name, "url": root + PATH, **more}))
-        else:
-            beside = f", and for clients of 2024 at {root}{SSE_PATH}" if sse else ""
-            say(f"{name} is served at {root}{PATH}{beside}   (Ctrl-C ends it)")
+            return
+        where = f"{root}{PATH}" if unix is None else f"{PATH} on the Unix socket {unix}"
+        beside = f", and for clients of 2024 at {root}{SSE_PATH}" if self.sse else ""
+        say(f"{name} is served at {where}{beside}   (Ctrl-C ends it)")
 
+
+def _over_http(target: str, place: _Place, server: HttpServer, workers: int, as_json: bool) -> None:
+    # Kept out of servers over stdio, which start faster without.
+    from interlock.server.web import At, lead, run_http
+
+    at = At(place.certificate, place.key, place.unix)
+    mine = seat() if workers > 1 else None
+    if workers > 1 and mine is None:
+        lead(
+            workers,
+            place.host,
+            place.port,
+            at,
+            lambda port, name: place.tell(port, name, as_json),
+        )
+        return
+    service = load(target)
     run_http(
         service,
-        host=host,
-        port=port,
+        host=place.host,
+        port=place.port,
         path=PATH,
         hosts=(),
         origins=(),
-        sse_path=SSE_PATH if sse else None,
+        sse_path=SSE_PATH if place.sse else None,
         websocket=False,
-        ready=ready,
+        ready=lambda port: place.tell(port, service.info.name, as_json),
+        server=server,
+        at=at,
+        seat=mine,
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, Literal
 
 from interlock.errors import ConfigError
 from interlock.protocol.call import Service
+from interlock.server.seat import seat
 from interlock.transport.duplex import serve
 from interlock.transport.stdio import Claimed, StdioChannel, claim
 
@@ -17,6 +20,9 @@ PORT: Final = 8000
 PATH: Final = "/mcp"
 SSE_PATH: Final = "/sse"
 """Where clients of 2024 are served, if they are."""
+NO_SSE: Final = (
+    "Clients of 2024 speak to the one process that has their stream: serve them with one worker"
+)
 
 SETTLED: Final = 1.0
 """Seconds after which start-up is over."""
@@ -33,6 +39,11 @@ def run(
     origins: Sequence[str] = (),
     sse: bool = False,
     websocket: bool = False,
+    server: Literal["h1", "uvicorn"] = "h1",
+    certificate: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
+    unix: str | os.PathLike[str] | None = None,
+    workers: int = 1,
 ) -> None:
     """Serve until the client closes stdin, or over HTTP until SIGINT or SIGTERM.
 
@@ -41,8 +52,20 @@ def run(
     of 2024 are served too, at `/sse`; with *websocket* WebSockets at *path*, which are outside the
     specification and need the extra `interlock[websocket]`. Stray prints go to stderr while it
     serves over stdio. Raises `ConfigError` if the address cannot be listened on.
+
+    *server* is what speaks HTTP: our own, or uvicorn, which serves WebSockets in any case. With a
+    *certificate*, a PEM file with its whole chain and perhaps its *key*, it serves TLS. *unix* is the
+    path of a socket to listen at instead of a port, for this user alone.
+
+    With *workers* this program is run again as each of so many processes, which share the port:
+    all that it does before it comes here is done in each, and this process only watches them. A
+    `Server` without a store of its own keeps its tasks where all of them find them.
     """
+    if workers < 1:
+        raise ConfigError(f"{workers} workers cannot serve: workers=1 or more is expected")
     if transport == "stdio":
+        if workers > 1:
+            raise ConfigError("Over stdio one process serves one client: workers= is for HTTP")
         claimed = claim()
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve_stdio(service, claimed))
@@ -50,8 +73,19 @@ def run(
     if transport != "http":
         raise ConfigError(f"{transport!r} is no transport: 'stdio' or 'http' is expected")
     # Kept out of programs that serve over stdio or not at all, with the web server beneath.
-    from interlock.server.web import run_http
+    from interlock.server.web import At, lead, run_http
 
+    if sse and workers > 1:
+        raise ConfigError(NO_SSE)
+    at = At(
+        Path(certificate) if certificate is not None else None,
+        Path(key) if key is not None else None,
+        Path(unix) if unix is not None else None,
+    )
+    mine = seat() if workers > 1 else None
+    if workers > 1 and mine is None:
+        lead(workers, host, port, at)
+        return
     run_http(
         service,
         host=host,
@@ -61,6 +95,9 @@ def run(
         origins=origins,
         sse_path=SSE_PATH if sse else None,
         websocket=websocket,
+        server=server,
+        at=at,
+        seat=mine,
     )
 
 

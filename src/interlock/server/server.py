@@ -28,6 +28,7 @@ from interlock.server.lifespan import Factory, Lifespan
 from interlock.server.parking import LIMIT, SECONDS, Parking
 from interlock.server.prompts import FunctionPrompt, Prompts
 from interlock.server.resources import FunctionResource, FunctionTemplate, Resources
+from interlock.server.seat import seat
 from interlock.server.shelf import UNCACHED, Caching, Shelf, drawn, hints_of, needed
 from interlock.server.subscriptions import Subscriptions
 from interlock.server.tasks import Tasks
@@ -77,9 +78,10 @@ class Server:
     endpoint need the same secrets, by default those in `INTERLOCK_KEYS`. At most *parked* calls wait
     for what they asked modern clients, each for *parked_seconds*.
 
-    *store* keeps tasks, as far as *tasks* allows: by default in this process, with a `SqliteStore`
-    over its end. Workers of one name that share a store tell one another's clients of changes. The
-    server opens it when it starts, and closes it when it stops.
+    *store* keeps tasks, as far as *tasks* allows: by default in this process, or with those that
+    `run(server, "http", workers=…)` has serve beside it; with a `SqliteStore` over its end. Workers
+    of one name that share a store tell one another's clients of changes. The server opens it when it
+    starts, and closes it when it stops.
 
     *auth* says who may come in over HTTP: callers with an access token that *token_verifier* finds
     good, by default one that an issuer of *auth*'s has signed. Over stdio and in this process nobody
@@ -118,6 +120,8 @@ class Server:
                 "token_verifier= verifies tokens of an issuer, for a resource: say which with "
                 "auth=AuthSettings(issuer_url=…, resource_server_url=…)"
             )
+        if store is None and (mine := seat()) is not None:
+            store = mine.store
         self._auth = auth
         self._verifier = token_verifier
         self._gate: Gate | None = None

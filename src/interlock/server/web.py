@@ -15,16 +15,20 @@ import signal
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from interlock.errors import ConfigError
 from interlock.protocol.call import Service
+from interlock.server.seat import Seat
 from interlock.transport.http.asgi import App
 from interlock.transport.http.guards import BODY_LIMIT, LOOPBACK
 from interlock.transport.http.h1 import H1, Connection, Limits
 from interlock.transport.http.plain import Receive, Scope, Send
+from interlock.transport.http.sessions import Sessions
 
 LEAVE_SECONDS: Final = 1
 """How long open HTTP requests get once the server is told to stop."""
@@ -45,17 +49,82 @@ def run_http(
     ready: Callable[[int], None] | None = None,
     server: HttpServer = "h1",
     at: At | None = None,
+    seat: Seat | None = None,
 ) -> None:
-    """Serve *service* until SIGINT or SIGTERM: what `run` does over HTTP; see `serve_http`."""
+    """Serve *service* until SIGINT or SIGTERM: what `run` does over HTTP; see `serve_http`.
+
+    With a *seat* it is one worker of those that `lead` started.
+    """
     app = App(
         service,
         path=path,
         hosts=allowed_hosts(host, hosts),
         origins=origins,
+        sessions=shared_sessions(seat),
         sse_path=sse_path,
         websocket=websocket,
     )
-    run_in_fast_loop(serve_http(app, host, port, ready, websocket=websocket, server=server, at=at))
+    serving = partial(serve_http, app, host, port, websocket=websocket, server=server)
+    if seat is None:
+        run_in_fast_loop(serving(ready, at=at))
+        return
+    name = service.info.name
+    run_in_fast_loop(seated(seat, lambda at: serving(lambda _: seat.serves(name), at=at), at))
+
+
+def shared_sessions(seat: Seat | None) -> Sessions | None:
+    """Where the workers of a crew find one another's legacy sessions; None for one by itself."""
+    if seat is None:
+        return None
+    return Sessions(table=seat.store.table("sessions"), bus=seat.store.bus)
+
+
+async def seated(
+    seat: Seat, serving: Callable[[At], Coroutine[Any, Any, None]], at: At | None
+) -> None:
+    """Serve as one of a crew, until it ends or is told to."""
+    seat.watch()
+    await seat.store.open()
+    try:
+        await serving((at or At())._replace(listener=seat.listener()))
+    finally:
+        await seat.store.close()
+        seat.leave()
+
+
+def lead(
+    workers: int,
+    host: str,
+    port: int,
+    at: At | None = None,
+    ready: Callable[[int, str], None] | None = None,
+) -> None:
+    """Run this program once more as each of so many workers, until SIGINT or SIGTERM.
+
+    Every worker comes to where this was called, and there has a seat. *ready* is called with the
+    port, 0 at a Unix socket, and the name of what is served, once the first serves. Raises
+    `ConfigError` if the address cannot be listened on, or if no worker can start.
+    """
+    if sys.platform == "win32":
+        raise ConfigError(
+            "Windows has no way to share a port as workers must: workers=1 is expected"
+        )
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigError("workers= hears of signals, and has to be run in the main thread")
+    from interlock.server.crew import Crew, again  # for crews alone
+
+    again()
+    at = at or At()
+    at.context()  # What is wrong with a certificate is said once.
+    listeners = _listen_shared(host, port, at, workers)
+    try:
+        port = 0 if at.unix is not None else listeners[0].getsockname()[1]
+        Crew(listeners, lambda name: ready(port, name) if ready is not None else None).run()
+    finally:
+        for listener in listeners:
+            listener.close()
+        if at.unix is not None:
+            at.unix.unlink(missing_ok=True)
 
 
 class HttpApp(Protocol):
@@ -80,11 +149,13 @@ class At(NamedTuple):
     """Where else than at a plain TCP port to listen: with TLS, or at a Unix socket.
 
     *certificate* and *key* are PEM files, the first with its whole chain; *key* may be in it too.
+    *listener* is a socket that listens already, for somebody else as well.
     """
 
     certificate: Path | None = None
     key: Path | None = None
     unix: Path | None = None
+    listener: socket.socket | None = None
 
     def context(self) -> ssl.SSLContext | None:
         if self.certificate is None:
@@ -119,7 +190,8 @@ async def serve_http(
     """
     at = at or At()
     context = at.context()
-    listener = _listen_at(at.unix) if at.unix is not None else _listen(host, port)
+    shared = at.listener is not None
+    listener = at.listener or _listening(host, port, at)
     leaving = asyncio.Event()
 
     def leave() -> None:
@@ -141,7 +213,7 @@ async def serve_http(
                 await _by_ourselves(app, listener, listening, leaving, context, limits)
     finally:
         listener.close()
-        if at.unix is not None:
+        if at.unix is not None and not shared:
             at.unix.unlink(missing_ok=True)
         await app.stop()
 
@@ -249,12 +321,30 @@ def allowed_hosts(host: str, hosts: Sequence[str]) -> Sequence[str]:
     return (*LOOPBACK, *own, *hosts)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listening(host: str, port: int, at: At) -> socket.socket:
+    return _listen_at(at.unix) if at.unix is not None else _listen(host, port)
+
+
+def _listen_shared(host: str, port: int, at: At, count: int) -> list[socket.socket]:
+    """Sockets for so many processes: each its own, between which Linux divides connections, or one
+    that all take from.
+    """
+    if at.unix is not None or sys.platform != "linux":
+        return [_listening(host, port, at)] * count
+    # Only this way of listening is refused where another crew listens already.
+    with _listen(host, port) as first:
+        port = first.getsockname()[1]
+    return [_listen(host, port, shared=True) for _ in range(count)]
+
+
+def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Said to be TCP, or asyncio's own loop leaves Nagle's algorithm on: 40 ms an answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
     except OSError as error:

@@ -1,18 +1,26 @@
-"""A legacy session as other processes know it: what a table holds of it, and how it is taken up."""
+"""A legacy session as other processes know it: what a table holds of it, how it is taken up, and what
+its client said to one process that another has to hear.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
+from interlock.errors import StoreError
 from interlock.protocol.call import LOCAL, Call, Principal
 from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.session import Session, State
-from interlock.wire.jsonrpc import UNREADABLE, encode
+from interlock.store.ports import Bus, Unsubscribe
+from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, encode
+from interlock.wire.jsonrpc import read as read_message
 from interlock.wire.lifecycle import InitializeParams
 from interlock.wire.meta import ClientCapabilities, Implementation, LogLevel, Params
 from interlock.wire.methods import BY_NAME, INITIALIZE
@@ -118,3 +126,99 @@ def meeting(dispatch: Dispatch) -> Meet:
 
 
 _ID: Final = "elsewhere"
+
+TOPIC: Final = "interlock/sessions"
+WAITING: Final = 1000
+"""How many words may wait to be said to the others; beyond it they are not told."""
+
+
+class _Word(Struct, omit_defaults=True):
+    """What the client of a session said where it is no news; empty once the session has ended."""
+
+    origin: str
+    session: str
+    said: Raw | UnsetType = UNSET
+
+
+_word: Final = msgspec.json.Decoder(_Word)
+
+PassOn: TypeAlias = Callable[[str, Message | None], None]
+Heard: TypeAlias = Callable[[str, Message | None], None]
+"""Takes the id of a session and what its client said elsewhere, None if it was ended there."""
+
+
+def _written(message: Message) -> bytes:
+    """*message* as it came, near enough; what is not set in it is left out."""
+    bodies = {name: getattr(message, name) for name in ("params", "result", "error")}
+    heads = {"jsonrpc": message.jsonrpc, "id": message.id, "method": message.method}
+    return encode(
+        {name: value for name, value in heads.items() if value is not UNSET}
+        | {name: body for name, body in bodies.items() if body}
+    )
+
+
+class Grapevine:
+    """Passes on what a client said to the wrong process: an answer to a question that another asks,
+    a cancellation of a call that another runs, the end of its session.
+
+    Everybody hears everything, and who knows nothing of it lets it be. A bus that fails loses a word:
+    the question stays open, and the call goes on.
+    """
+
+    def __init__(self, bus: Bus, heard: Heard) -> None:
+        self._bus = bus
+        self._heard = heard
+        self._origin = os.urandom(8).hex()
+        self._listening: asyncio.Task[Unsubscribe] | None = None
+        self._saying: set[asyncio.Task[None]] = set()
+
+    async def listen(self) -> None:
+        """Hear the others from now on. Does nothing if it does already."""
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._bus.subscribe(TOPIC, self._hear))
+        try:
+            await asyncio.shield(self._listening)
+        except StoreError:
+            self._listening = None
+            raise
+
+    def pass_on(self, session: str, message: Message | None) -> None:
+        if len(self._saying) >= WAITING:
+            log.warning("the bus takes nothing; other processes do not hear what a client said")
+            return
+        said = Raw(_written(message)) if message is not None else UNSET
+        self._do(self._say(encode(_Word(self._origin, session, said))))
+
+    def close(self) -> None:
+        """Hear no more. What was passed on is still said."""
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            self._do(self._leave(listening))
+
+    def _hear(self, message: bytes) -> None:
+        try:
+            word = _word.decode(message)
+        except UNREADABLE as error:
+            log.warning("a process passed on what cannot be read: %s", error)
+            return
+        if word.origin == self._origin:
+            return
+        said = read_message(bytes(word.said)) if word.said is not UNSET else None
+        if type(said) is not Fault:
+            self._heard(word.session, said)
+
+    async def _say(self, word: bytes) -> None:
+        try:
+            await self._bus.publish(TOPIC, word)
+        except StoreError as error:
+            log.warning("other processes do not hear what a client said: %s", error)
+
+    async def _leave(self, listening: asyncio.Task[Unsubscribe]) -> None:
+        with contextlib.suppress(StoreError):
+            leave = await listening
+            await leave()
+
+    def _do(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._saying.add(task)
+        task.add_done_callback(self._saying.discard)

@@ -25,10 +25,19 @@ from interlock.protocol.call import LOCAL, Principal
 from interlock.protocol.exchange import RUNNING_LIMIT, Running
 from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session, State
-from interlock.store.ports import Entry, Table
-from interlock.transport.http.elsewhere import Meet, known_of, log, merged, read, write
+from interlock.store.ports import Bus, Entry, Table
+from interlock.transport.http.elsewhere import (
+    Grapevine,
+    Meet,
+    PassOn,
+    known_of,
+    log,
+    merged,
+    read,
+    write,
+)
 from interlock.transport.http.streams import STANDING, Keep, Stream, Streams
-from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, encode, notification
+from interlock.wire.jsonrpc import UNREADABLE, ErrorBody, Fault, Message, encode, notification
 from interlock.wire.meta import Id, Wire
 from interlock.wire.notices import CANCELLED, INITIALIZED, CancelledNotice
 
@@ -86,6 +95,7 @@ class HttpSession:
     __slots__ = (
         "_keep",
         "_last_ask",
+        "_pass_on",
         "_streams",
         "asked",
         "owner",
@@ -98,8 +108,16 @@ class HttpSession:
         "version",
     )
 
-    def __init__(self, id: str, keep: Keep, owner: Principal = LOCAL) -> None:
+    def __init__(
+        self,
+        id: str,
+        keep: Keep,
+        owner: Principal = LOCAL,
+        pass_on: PassOn | None = None,
+    ) -> None:
+        """*pass_on* takes what is for calls that another process runs."""
         self.owner = owner
+        self._pass_on = pass_on
         self.standing = Standing()
         self.session = Session(id, self.standing)
         self.running: dict[Id, Running] = {}
@@ -156,20 +174,34 @@ class HttpSession:
 
     def take(self, message: Message) -> None:
         """Act on a notification or a response of the client's."""
+        if not self.hear(message) and self._pass_on is not None:
+            self._pass_on(self.session.id, message)
+
+    def hear(self, message: Message) -> bool:
+        """The same, if it is for this process; whether it was."""
         if message.method is UNSET:
             future = self.asked.get(message.id) if isinstance(message.id, str) else None
-            if future is not None and not future.done():
+            if future is None:
+                return False
+            if not future.done():
                 future.set_result(message)
         elif message.method == INITIALIZED:
             self.session.initialized()
         elif message.method == CANCELLED:
-            self._cancel(message.params)
+            return self._cancel(message.params)
+        return True
 
     def spoil(self, fault: Fault) -> None:
         """End a question of ours that was answered with what is no message."""
-        future = self.asked.get(fault.id) if fault.id is not None and not fault.asks else None
-        if future is not None and not future.done():
-            future.set_exception(RpcError(INVALID_PARAMS, f"Unanswered: {fault.message}"))
+        if not isinstance(fault.id, str) or fault.asks:
+            return
+        why = f"Unanswered: {fault.message}"
+        future = self.asked.get(fault.id)
+        if future is None and self._pass_on is not None:
+            error = Raw(encode(ErrorBody(INVALID_PARAMS, why)))
+            self._pass_on(self.session.id, Message("2.0", fault.id, error=error))
+        elif future is not None and not future.done():
+            future.set_exception(RpcError(INVALID_PARAMS, why))
 
     def next_id(self) -> str:
         # Of another kind than clients' own ids usually are: logs stay readable. And with the name of
@@ -195,13 +227,14 @@ class HttpSession:
     def _sit(self) -> None:
         self.standing.stream = None
 
-    def _cancel(self, params: Raw) -> None:
+    def _cancel(self, params: Raw) -> bool:
         try:
             run = self.running.get(_cancelled.decode(params).request_id)
         except UNREADABLE:
-            return  # A malformed cancellation is ignored (§ Cancellation).
+            return True  # A malformed cancellation is ignored (§ Cancellation).
         if run is not None:
             run.cancel()
+        return run is not None
 
 
 class Sessions:
@@ -211,7 +244,8 @@ class Sessions:
     *idle* is in seconds of *clock*. *keep* is how much of their streams is kept, and how long. With
     a *table*, which other processes may share and which may outlive this one, a session is where
     its client asks: it is written there, looked up with each request, and ended for all at once.
-    What runs and what is streamed stays where it began. The same limits hold for the table.
+    What runs and what is streamed stays where it began; over the *bus* it hears what its client
+    says to others. The same limits hold for the table.
     """
 
     def __init__(
@@ -221,6 +255,7 @@ class Sessions:
         clock: Callable[[], float] = time.monotonic,
         keep: Keep | None = None,
         table: Table | None = None,
+        bus: Bus | None = None,
     ) -> None:
         self.meet: Meet | None = None
         """How a session is taken up that another process began; set by whoever serves them."""
@@ -233,17 +268,20 @@ class Sessions:
         self._arriving: dict[str, asyncio.Task[HttpSession | None]] = {}
         self._round: asyncio.TimerHandle | None = None
         self._holding: asyncio.Task[None] | None = None
+        self._grapevine = Grapevine(bus, self._heard) if bus is not None else None
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def prepare(self, owner: Principal = LOCAL) -> HttpSession:
         """A session that nobody can find yet; `keep` it once its handshake was taken."""
-        return HttpSession(os.urandom(24).hex(), self._keep, owner)
+        return self._made(os.urandom(24).hex(), owner)
 
     async def keep(self, session: HttpSession) -> None:
         """Let *session* be found; the one that was idle longest makes room if need be."""
         self._sweep()
+        if self._grapevine is not None:
+            await self._grapevine.listen()
         table = self._table
         if table is not None and await table.count() >= self._limit:
             # Those in the table have no order; ours have one, and any other is as good as the next.
@@ -287,6 +325,8 @@ class Sessions:
         """End *session* wherever it is known."""
         if self._table is not None:
             await self._table.take(session.session.id)
+        if self._grapevine is not None:
+            self._grapevine.pass_on(session.session.id, None)
         self.drop(session)
 
     def drop(self, session: HttpSession) -> None:
@@ -311,6 +351,22 @@ class Sessions:
             self._round = None
         if self._holding is not None:
             self._holding.cancel()
+        if self._grapevine is not None:
+            self._grapevine.close()
+
+    def _made(self, id: str, owner: Principal) -> HttpSession:
+        pass_on = self._grapevine.pass_on if self._grapevine is not None else None
+        return HttpSession(id, self._keep, owner, pass_on)
+
+    def _heard(self, id: str, said: Message | None) -> None:
+        """Act on what the client of a session said to another process."""
+        session = self._sessions.get(id)
+        if session is None:
+            return
+        if said is None:
+            self.drop(session)
+        else:
+            session.hear(said)
 
     async def _look_up(self, id: str, asker: Principal, table: Table) -> HttpSession | None:
         entry = await table.get(id) if len(id) <= ID_LENGTH else None
@@ -350,7 +406,9 @@ class Sessions:
         known = read(entry.value)
         if known is None:
             return None
-        session = HttpSession(id, self._keep, known.owned)
+        if self._grapevine is not None:
+            await self._grapevine.listen()
+        session = self._made(id, known.owned)
         if not await self._learn(session, entry):
             return None
         self._sweep()
