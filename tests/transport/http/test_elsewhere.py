@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.peers import LEGACY, Latch, ask, hello, modern, say, soon
+from tests.peers import LEGACY, Json, Latch, ask, hello, modern, say, soon
 from tests.transport.http.host import Host
 
 from interlock import Context, Server
@@ -46,9 +47,10 @@ class Workers:
         self.apps: list[App] = []
         self.latch = Latch()
 
-    def begin(self, limit: int = 100, idle: float = 60) -> Host:
-        """One more process."""
-        sessions = Sessions(limit, idle, self.clock, table=self.table)
+    def begin(self, limit: int = 100, idle: float = 60, *, hears: bool = False) -> Host:
+        """One more process; whether it *hears* what the others do on a bus."""
+        bus = self.store.bus if hears else None
+        sessions = Sessions(limit, idle, self.clock, table=self.table, bus=bus)
         server = a_server(self.latch)
         app = App(server, sessions=sessions)
         self.apps.append(app)
@@ -62,6 +64,10 @@ def a_server(latch: Latch) -> Server:
     async def wait(ctx: Context) -> str:
         await latch(ctx.call)
         return "done"
+
+    @server.tool
+    async def curious(ctx: Context) -> str:
+        return str([root.uri for root in await ctx.roots()])
 
     @server.tool
     async def level(ctx: Context) -> str:
@@ -262,6 +268,89 @@ async def test_a_session_that_ends_in_one_process_ends_in_all(workers: Workers):
     for host in (one, two):
         assert await status(host, session) == 404
         assert len(here(host)) == 0
+
+
+async def test_over_a_bus_it_ends_at_once(workers: Workers):
+    one, two = workers.begin(hears=True), workers.begin(hears=True)
+    session = await one.greet(hello())
+    held = two.legacy(session, ask("tools/call", 1, {"name": "wait"}))
+    await soon(workers.latch.reached.wait())
+    await one.open("DELETE", b"", {"mcp-session-id": session}).whole()
+    assert await held.whole() == b""
+    await soon(workers.latch.cancelled.wait())
+    assert len(here(two)) == 0
+
+
+async def test_a_call_is_cancelled_from_any_process(workers: Workers):
+    one, two = workers.begin(hears=True), workers.begin(hears=True)
+    session = await one.greet(hello())
+    held = two.legacy(session, ask("tools/call", 7, {"name": "wait"}))
+    await soon(workers.latch.reached.wait())
+    # What nobody runs, and what is none, is passed on and does no harm.
+    for none in (8, None):
+        posted = one.legacy(session, say("notifications/cancelled", {"requestId": none}))
+        await posted.whole()
+        assert posted.status == 202
+    assert not workers.latch.cancelled.is_set()
+    await one.legacy(session, say("notifications/cancelled", {"requestId": 7})).whole()
+    await soon(workers.latch.cancelled.wait())
+    assert await held.whole() == b""
+
+
+ANSWERS: dict[str, tuple[Json, str]] = {
+    "result": ({"result": {"roots": [{"uri": "file:///x"}]}}, "file:///x"),
+    "error": ({"error": {"code": -1, "message": "I will not say"}}, "I will not say"),
+    "nonsense": ({"results": 1}, "Unanswered"),
+}
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+async def test_a_question_is_answered_by_way_of_any_process(workers: Workers, kind: str):
+    one, two = workers.begin(hears=True), workers.begin(hears=True)
+    session = await one.greet(hello(capabilities={"roots": {}}))
+    asked = await two.legacy(session, ask("tools/call", 1, {"name": "curious"})).begun()
+    question = await asked.message()
+    said, expected = ANSWERS[kind]
+    await one.legacy(
+        session, json.dumps({"jsonrpc": "2.0", "id": question["id"], **said}).encode()
+    ).whole()
+    assert expected in (await asked.event()).data.decode()
+    assert await asked.piece() == b""
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        b"nonsense",
+        b'{"origin": "x", "session": "none"}',
+        b'{"origin": "x", "session": "none", "said": 1}',
+    ],
+)
+async def test_words_that_mean_nothing_here_are_let_be(workers: Workers, word: bytes):
+    one = workers.begin(hears=True)
+    session = await one.greet(hello())
+    await workers.store.bus.publish(room.TOPIC, word)
+    assert await status(one, session) == 200
+
+
+async def test_a_bus_that_fails_loses_the_word_alone(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    one = workers.begin(hears=True)
+    session = await one.greet(hello())
+    failed = asyncio.Event()
+
+    async def fail(bus: object, topic: str, message: bytes) -> None:
+        failed.set()
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(type(workers.store.bus), "publish", fail)
+    posted = one.legacy(session, say("notifications/cancelled", {"requestId": 7}))
+    await posted.whole()
+    assert posted.status == 202
+    await soon(failed.wait())
+    assert await status(one, session) == 200
+    assert "other processes do not hear what a client said: the disk is full" in caplog.text
 
 
 async def test_a_request_finds_out_that_its_session_was_ended(workers: Workers):
