@@ -45,6 +45,12 @@ def test_a_server_loads_no_client():
     assert "interlock.client.client" in loaded_by("from interlock import Client")
 
 
+def test_the_command_line_serves_a_file_without_what_its_other_commands_need():
+    loaded = loaded_by("import interlock.cli.main, interlock.cli.run")
+    assert not (HEAVY - {"click"} | {"ctypes"}) & loaded
+    assert not {name for name in loaded if name.startswith(("interlock.client", "interlock.gat"))}
+
+
 def test_importing_leaves_collections_as_they_were():
     print_state = "sys.stdout.write(f'{gc.isenabled()} {gc.get_freeze_count() > 1000} ')"
     for before, after in [

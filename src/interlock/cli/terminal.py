@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Final, TextIO
 
-from interlock.transport.process import harmless
+from interlock.transport.harmless import harmless
 
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 

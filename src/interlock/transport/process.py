@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Final, Self
 
 from interlock.errors import ConnectFailed, ServerExited
 from interlock.transport.channel import MESSAGE_LIMIT
+from interlock.transport.harmless import harmless
 from interlock.transport.link import Guardian
 from interlock.transport.pipes import PipeChannel, connect_reader, within
 from interlock.transport.vigil import group_lives, signal_group
@@ -73,11 +73,6 @@ _PR_SET_PDEATHSIG: Final = 1
 if sys.platform == "linux":
     _prctl = ctypes.CDLL(None).prctl
 
-_ESCAPE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|[ -/]*[0-~])"
-)
-_UNSEEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
 
 def minimal_environment() -> dict[str, str]:
     """What every child may know of our environment; secrets are passed on by name only."""
@@ -87,11 +82,6 @@ def minimal_environment() -> dict[str, str]:
         # A value of this form is a shell function: code, not data.
         if (name in _PASSED_ON or name.startswith("LC_")) and not value.startswith("()")
     }
-
-
-def harmless(text: str) -> str:
-    """Text of others, safe for a terminal: no escape sequence, control or direction mark acts."""
-    return _UNSEEN.sub(lambda match: f"\\x{ord(match[0]):02x}", _ESCAPE.sub("", text))
 
 
 class ProcessChannel(PipeChannel):
