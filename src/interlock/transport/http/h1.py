@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, cast
 
@@ -41,7 +42,9 @@ LINGER: Final = 1.0
 lose the refusal if the connection were gone before it had sent all it had to say."""
 LINGER_BYTES: Final = 1024 * 1024
 
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEAD_END: Final = b"\r\n\r\n"
+_CHUNKS_FOLLOW: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 _GO_ON: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -88,7 +91,11 @@ class H1:
         self.connections: set[Connection] = set()
         self.stationery = Stationery(endpoint.guards.fixed if endpoint is not None else SAFE)
         self.now = 0.0
-        """The loop's time, to the second: read often, and needed no better."""
+        """The loop's time, as of the last tick: read often, and needed no better."""
+        said = self.limits
+        self.tick = min(
+            1.0, said.head_seconds, said.body_seconds, said.idle_seconds, said.stall_seconds
+        )
         self.closing = False
         self._cleared = -1.0
         self._timer: asyncio.TimerHandle | None = None
@@ -98,7 +105,7 @@ class H1:
         loop = asyncio.get_running_loop()
         self.now = loop.time()
         self.stationery.renew()
-        self._timer = loop.call_later(1.0, self._tick, loop)
+        self._timer = loop.call_later(self.tick, self._tick, loop)
 
     def close(self) -> None:
         """Take no further requests; those that run are answered, and their connections end."""
@@ -133,10 +140,11 @@ class H1:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self.now = now = loop.time()
         self.stationery.renew()
-        for connection in [each for each in self.connections if each.deadline]:
-            if connection.deadline < now:
-                connection.expire()
-        self._timer = loop.call_later(1.0, self._tick, loop)
+        # A deadline counts from the tick before it was set: nobody's is over before its time.
+        due = now - self.tick
+        for connection in [each for each in self.connections if 0.0 < each.deadline < due]:
+            connection.expire()
+        self._timer = loop.call_later(self.tick, self._tick, loop)
 
 
 class Connection(asyncio.Protocol):
@@ -147,11 +155,13 @@ class Connection(asyncio.Protocol):
         "_asked",
         "_backlog",
         "_body",
+        "_came",
         "_drained",
         "_fields",
         "_fresh",
         "_headed",
         "_heads",
+        "_held",
         "_lingers",
         "_loop",
         "_over",
@@ -199,6 +209,8 @@ class Connection(asyncio.Protocol):
         self._over = False
         self._body = bytearray()
         self._owed = 0
+        self._came = 0
+        self._held = False
         # What came while a request was being answered.
         self._ahead = bytearray()
         self._served = 0
@@ -212,7 +224,7 @@ class Connection(asyncio.Protocol):
         server = self._server
         room = not server.closing and server.make_room()
         server.connections.add(self)
-        self.deadline = server.now + server.limits.head_seconds
+        self.deadline = server.now + server.limits.idle_seconds
         if not room:
             self._refuse(503, "Too many connections are open; try again later", INTERNAL_ERROR)
 
@@ -234,8 +246,14 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.paused = False
-        rests = self._turn is None and self.stays
-        self.deadline = self._server.now + self._server.limits.idle_seconds if rests else 0.0
+        server = self._server
+        if self._turn is not None:
+            self._await_body()
+        elif self.stays:
+            self.deadline = server.now + server.limits.idle_seconds
+        elif not self._lingers:
+            # What is left of the last answer must still go out, and the connection with it.
+            self.deadline = server.now + server.limits.stall_seconds
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -268,8 +286,11 @@ class Connection(asyncio.Protocol):
     def read_on(self, *, expected: bool) -> None:
         if expected:
             self.write(_GO_ON)
-        if not self.lost:
-            self._transport.resume_reading()
+        held = self._held
+        if held and len(self._ahead) <= AHEAD:
+            self._release()
+        if expected or held or not self.deadline:
+            self._await_body()
 
     # As one of the server's connections.
 
@@ -284,6 +305,7 @@ class Connection(asyncio.Protocol):
         idle = self._turn is None and self._fresh and not self._owed
         if idle and self.deadline and self.deadline - now < self._server.limits.idle_seconds - 1:
             self.abort()
+            self._server.gone(self)  # Its place is free now, not once the loop has closed it.
 
     def expire(self) -> None:
         """Close it: its time is over, unless what it is sent does go, if slowly."""
@@ -295,7 +317,9 @@ class Connection(asyncio.Protocol):
                 return
             self.abort()
         elif self._turn is None and not self._lingers and (self._owed or not self._fresh):
-            self._refuse(408, "The request took too long to come")
+            self._refuse(408, "The request took too long to come", asked=self._asked)
+        elif self._turn is not None and self._turn.more and not self._lingers:
+            self._fail(BadRequest(408, "The body took too long to come"))
         else:
             self.abort()
 
@@ -309,7 +333,37 @@ class Connection(asyncio.Protocol):
         """Keep what came too early; a client that goes on is not read from for a while."""
         self._ahead += data
         if len(self._ahead) > AHEAD:
+            self._hold()
+
+    def _hold(self) -> None:
+        """Read nothing more for now."""
+        if not (self._held or self.lost or self._transport.is_closing()):
+            self._held = True
             self._transport.pause_reading()
+
+    def _release(self) -> None:
+        if self._held:
+            self._held = False
+            if not (self.lost or self._transport.is_closing()):
+                self._transport.resume_reading()
+
+    def _await_body(self) -> None:
+        """What comes of a body that a turn is owed has as long as a short one has to be there."""
+        self._came = 0
+        turn = self._turn
+        if self.paused or self._lingers:
+            return
+        waits = turn is not None and turn.more and not self._held
+        self.deadline = self._server.now + self._server.limits.body_seconds if waits else 0.0
+
+    def _hand(self, turn: Turn, piece: bytes) -> None:
+        """A piece of a body that is read by who wants it."""
+        self._came += len(piece)
+        if not turn.take(piece):
+            self._hold()
+            self._await_body()
+        elif self._came >= AT_ONCE:
+            self._await_body()
 
     def _read(self, data: bytes) -> None:
         """Take requests out of *data*, until one of them is not answered at once."""
@@ -378,29 +432,45 @@ class Connection(asyncio.Protocol):
         return found + 4 if found >= 0 else len(data)
 
     def _feed(self, piece: bytes) -> None:
-        if self._asked is None and (why := self._in_head(len(piece))) is not None:
-            self._wrong = BadRequest(431, why)
-            return
-        self._fresh = False
+        limit = self._server.limits.head_size
+        if self._fresh:
+            self._fresh = False
+            self.deadline = self._server.now + self._server.limits.head_seconds
+        # In a body it counts what is none of it since its last byte: chunk extensions, trailers.
+        self._headed += len(piece)
+        over = self._headed - limit
+        whole = self._asked is not None or over <= 0
         self._tail = (self._tail + piece)[-3:]
         try:
-            self._parser.feed_data(piece)
+            # What is too long is read as far as it may go: it may be wrong in a way that goes before.
+            self._parser.feed_data(piece if whole else piece[:-over])
         except httptools.HttpParserUpgrade:
-            # Which the server may leave be (RFC 9110 § 7.8); what follows is read no more.
-            self.stays = False
+            self._leave_be()
         except httptools.HttpParserError as error:
             if self._wrong is None:
-                self._wrong = BadRequest(400, f"Not HTTP/1.1: {error or type(error).__name__}")
+                self._wrong = self._verdict(error, piece)
+        if self._wrong is None and self._headed > limit and not self._over:
+            what = "trailer or chunk's extension" if self._asked is not None else "head"
+            self._wrong = BadRequest(431, f"A {what} of more than the {limit} bytes that are taken")
 
-    def _in_head(self, came: int) -> str | None:
-        """So many bytes more of a head; what is wrong with them, if anything is."""
-        limits = self._server.limits
-        if not self._headed:
-            self.deadline = self._server.now + limits.head_seconds
-        self._headed += came
-        if self._headed > limits.head_size:
-            return f"The head has more than the {limits.head_size} bytes that are taken"
-        return None
+    def _leave_be(self) -> None:
+        """Stay with HTTP/1.1 (RFC 9110 § 7.8), where the parser thinks that it ended with the head."""
+        self._parser = httptools.HttpRequestParser(self)
+        asked = self._asked
+        if asked is not None and asked.length != 0:
+            self._over = False
+            if asked.length is None:
+                self._parser.feed_data(_CHUNKS_FOLLOW)
+
+    def _verdict(self, error: httptools.HttpParserError, piece: bytes) -> BadRequest:
+        """What the parser's *error* is called over HTTP."""
+        if isinstance(error, httptools.HttpParserCallbackError):
+            log.error("a head could not be judged", exc_info=error)
+            return BadRequest(500, "The head of the request could not be read")
+        strange = isinstance(error, httptools.HttpParserInvalidMethodError)
+        if strange and _TOKEN.match(piece.lstrip(b"\r\n")):
+            return BadRequest(501, "The method is not known here (RFC 9110 § 9.1)")
+        return BadRequest(400, f"Not HTTP/1.1: {error or type(error).__name__}")
 
     def _learn(self, head: bytes, asked: Asked) -> None:
         """Remember a head that a client of an endpoint will say again.
@@ -411,7 +481,12 @@ class Connection(asyncio.Protocol):
         known = self._heads
         if asked.head is None or not asked.length or asked.length > AT_ONCE or len(head) > SHORT:
             return
-        if self._body or asked.expects or not (asked.http11 and self.stays):
+        if (
+            self._wrong is not None
+            or self._body
+            or asked.expects
+            or not (asked.http11 and self.stays)
+        ):
             return
         if len(known) >= REMEMBERED:
             del known[next(iter(known))]
@@ -424,9 +499,8 @@ class Connection(asyncio.Protocol):
             self._fail(self._wrong)
         elif self._turn is not None:
             if self._over:
-                self._fresh = True
                 self._forget()
-                self._turn.end()
+                self._end(self._turn)
         elif asked is None:
             if self._over:
                 self._forget()
@@ -457,10 +531,15 @@ class Connection(asyncio.Protocol):
     def _expect(self, asked: Asked) -> None:
         """Wait for a body of known length; long ones are read by who wants them."""
         self._owed = asked.length or 0
-        if asked.head is None or self._owed > AT_ONCE or asked.expects:
+        if self._owed > AT_ONCE or asked.expects:
             self._start(asked, b"", more=True)
         else:
             self.deadline = self._server.now + self._server.limits.body_seconds
+
+    def _end(self, turn: Turn) -> None:
+        """The body is all there."""
+        turn.end()
+        self._await_body()
 
     def _take(self, piece: bytes) -> None:
         """A piece of a body of known length; nothing is owed any more with the last."""
@@ -473,15 +552,16 @@ class Connection(asyncio.Protocol):
                 if asked is not None:
                     self._start(asked, body)
             return
-        if not turn.take(piece):
-            self._transport.pause_reading()
+        self._hand(turn, piece)
         if not self._owed:
             self._forget()
-            turn.end()
+            self._end(turn)
 
     # What the parser tells.
 
     def on_url(self, url: bytes) -> None:
+        if self._asked is not None:
+            return
         self._target += url
         if len(self._target) > TARGET_LIMIT:
             self._wrong = BadRequest(414, f"The target has more than {TARGET_LIMIT} bytes")
@@ -496,6 +576,8 @@ class Connection(asyncio.Protocol):
         self._fields.append((name.lower(), (value or b"").strip(b" \t")))
 
     def on_headers_complete(self) -> None:
+        if self._asked is not None:
+            return
         parser, endpoint = self._parser, self._server.endpoint
         version = parser.get_http_version()
         keeps = bool(parser.should_keep_alive())
@@ -507,7 +589,7 @@ class Connection(asyncio.Protocol):
                 self._target,
                 self._fields,
                 http11=version == "1.1",
-                keep_alive=keeps,
+                secure=self._server.secure,
                 ours=endpoint.path if endpoint is not None else "",
                 guards=endpoint.guards if endpoint is not None else None,
             )
@@ -516,13 +598,15 @@ class Connection(asyncio.Protocol):
             raise
         self.stays = self.stays and keeps
         self._asked = asked
+        self._headed = 0
 
     def on_body(self, data: bytes) -> None:
         turn = self._turn
+        self._headed = 0
         if turn is None:
             self._body += data
-        elif not turn.take(data):
-            self._transport.pause_reading()
+        else:
+            self._hand(turn, data)
 
     def on_message_complete(self) -> None:
         self._over = True
@@ -534,6 +618,8 @@ class Connection(asyncio.Protocol):
         server = self._server
         turn = self._turn = Turn(self, asked, body, more=more)
         self.deadline = 0.0
+        if more and not asked.expects:
+            self._await_body()  # Who expects to be told to go on is not late before it was.
         self._served += 1
         work: Coroutine[Any, Any, None]
         if asked.head is not None and not more and server.endpoint is not None:
@@ -564,7 +650,8 @@ class Connection(asyncio.Protocol):
         if self.lost or turn.gone:
             return
         if not turn.begun:
-            self._refuse(500, "The request was not answered", INTERNAL_ERROR)
+            why = "The request was not answered"
+            self._refuse(500, why, INTERNAL_ERROR, asked=turn.asked)
         elif not turn.done:
             self.abort()  # Half an answer, which must not be taken for a whole one.
         elif turn.more:
@@ -584,25 +671,38 @@ class Connection(asyncio.Protocol):
             return
         data = bytes(self._ahead)
         self._ahead.clear()
-        if len(data) > AHEAD:
-            self._transport.resume_reading()
+        if self._held:
+            self._release()
         if data:
             self._read(data)
 
     def _fail(self, wrong: BadRequest) -> None:
-        if self._turn is not None:
+        turn = self._turn
+        if turn is not None:
             # Its body broke off in the middle: who waits for the rest is told that there is none.
-            self._turn.leave()
-            if self._turn.begun:
-                self.abort()
+            turn.leave()
+            if turn.begun:
+                if turn.done:
+                    self._linger()
+                else:
+                    self.abort()
                 return
-        self._refuse(wrong.status, str(wrong))
+        asked = turn.asked if turn is not None else self._asked
+        self._refuse(wrong.status, str(wrong), asked=asked)
 
-    def _refuse(self, status: int, why: str, code: int = INVALID_REQUEST) -> None:
+    def _refuse(
+        self, status: int, why: str, code: int = INVALID_REQUEST, *, asked: Asked | None = None
+    ) -> None:
         """Say what was wrong, and read nothing more."""
         body = Refusal(code, why, status=status).encode()
         headers = [JSON, (b"connection", b"close"), *self.stationery.fixed]
         length = b"content-length: %d\r\n\r\n" % len(body)
+        if asked is not None:
+            bare = asked.method == "HEAD"
+        else:
+            bare = self._target != b"" and self._parser.get_method() == b"HEAD"
+        if bare:
+            body = b""  # RFC 9110 § 9.3.2
         self.write(opening(status, headers) + self.stationery.date + length + body)
         self._linger()
 
@@ -612,9 +712,9 @@ class Connection(asyncio.Protocol):
         self._lingers = LINGER_BYTES
         self._ahead.clear()
         self.deadline = self._server.now + LINGER
-        if self.lost:
+        if self.lost or self._transport.is_closing():
             return
-        self._transport.resume_reading()
+        self._release()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:

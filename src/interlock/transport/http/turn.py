@@ -126,8 +126,7 @@ class Turn:
             if self._body or not self.more:
                 piece, self._body = bytes(self._body), b""
                 self._delivered = not self.more
-                if self.more:
-                    line.read_on(expected=False)
+                line.read_on(expected=False)
                 return {"type": "http.request", "body": piece, "more_body": self.more}
             line.read_on(expected=self._expects)
             self._expects = False
@@ -224,12 +223,17 @@ class Turn:
             self._begin(body, more)
         else:
             self._go_on(body, more)
+        if not more:
+            self._wake()
         if line.paused:
             await line.drained()
 
     def _begin(self, body: bytes, more: bool) -> None:
         """The head, which waited for what comes first: what its framing is may depend on that."""
-        headers, status, line = self._headers, self._status, self._line
+        status, line = self._status, self._line
+        bodiless = self.asked.method == "HEAD" or status in _EMPTY
+        # How a body is framed is said here alone.
+        headers = [each for each in self._headers if each[0].lower() != b"transfer-encoding"]
         lengths = [value for name, value in headers if name.lower() == b"content-length"]
         self.begun = True
         self.done = not more
@@ -237,7 +241,9 @@ class Turn:
         self._owed: int | None = None
         if lengths:
             self._owed = int(lengths[0])
-        elif not more and status not in _EMPTY:
+        elif bodiless:
+            pass  # What would be its length is not known (RFC 9110 § 8.6).
+        elif not more:
             headers.append((b"content-length", b"%d" % len(body)))
         elif more and self.asked.http11:
             self._chunked = True
@@ -245,7 +251,7 @@ class Turn:
         elif more:
             line.stays = False  # Where it ends is all that tells HTTP/1.0 how long it was.
         head = self._opening(status, headers) + b"\r\n"
-        if self.asked.method == "HEAD" or status in _EMPTY:
+        if bodiless:
             line.write(head)
             self._chunked, self._owed = False, 0
             return
@@ -271,6 +277,7 @@ class Turn:
 
     def _opening(self, status: int, headers: list[Header]) -> bytes:
         line = self._line
+        self._expects = False  # What is answered is not told to go on.
         if self.more or (b"connection", b"close") in headers:
             line.stays = False  # A body that is still to come would have to be read first.
         headers = [header for header in headers if header[0] != b"connection"]
