@@ -6,6 +6,7 @@ Each curve is a list of rows; `at` is where on the curve a row lies.
 import http.client
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 
 import machine
@@ -22,6 +23,8 @@ SESSIONS = (1, 100, 1000, 10_000, 20_000)
 PEER_TOOLS = 1000
 """What takes a second or more a list at a peer is left out."""
 PEER_SESSIONS = 1000
+KEPT_SESSIONS = 10_000
+"""As many a server of ours keeps: of more, nothing can be said of one."""
 IN_TURN = 32
 
 
@@ -86,9 +89,10 @@ def sizes(plan: Plan, servers: list[Target]) -> list[Row]:
     with probe("load.py") as load, probe("pipes.py") as pipes, listening(plan, ways) as pids:
         opened: dict[int, Target] = {}
         for each in chosen:
+            number = next(numbers)
             spec = {
                 "do": "open",
-                "number": next(numbers),
+                "number": number,
                 "key": each.key,
                 "question": "echo",
                 "era": "modern",
@@ -102,7 +106,7 @@ def sizes(plan: Plan, servers: list[Target]) -> list[Row]:
             except RuntimeError as failure:
                 fail(plan, {"label": each.label}, failure)
             else:
-                opened[spec["number"]] = each
+                opened[number] = each
         for size in points(plan, SIZES):
             cells: list[tuple[Row, Once]] = [
                 cell(plan, load, each, pid, question=f"blob {size}", connections=1, era="modern")
@@ -149,7 +153,8 @@ def sessions(plan: Plan, servers: list[Target]) -> list[Row]:
                     fail(plan, {"label": each.label, "question": f"{number} sessions"}, failure)
                     break
                 opened = number
-                rows[-1]["kb"] = (max(before, rows[-1]["memory_mb"]) - empty) * 1e3 / number
+                if number <= KEPT_SESSIONS:
+                    rows[-1]["kb"] = (max(before, rows[-1]["memory_mb"]) - empty) * 1e3 / number
     return rows
 
 
@@ -185,4 +190,5 @@ def begin_sessions(port: int, number: int) -> None:
 
 def curves(plan: Plan, servers: list[Target]) -> dict[str, list[Row]]:
     makers = (connections, tools, sizes, sessions)
-    return {make.__name__: make(plan, servers) for make in makers}
+    brief = replace(plan, short=True)
+    return {make.__name__: make(brief, servers) for make in makers}

@@ -14,7 +14,7 @@ import os
 import select
 import socket
 from array import array
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from time import perf_counter, sleep
 from typing import Any
@@ -225,7 +225,7 @@ class Load:
 
 
 @contextmanager
-def wired(port: int, asked: Question, callers: list[Caller], *, hurried: bool) -> Iterator[Load]:
+def wired(port: int, asked: Question, callers: list[Caller], *, hurried: bool) -> Generator[Load]:
     wires: list[Wire] = []
     load = None
     try:

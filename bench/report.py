@@ -504,12 +504,12 @@ def gateway(rows: list[Row], more: list[Row]) -> Chapter:
             lines.append(
                 [
                     str(count),
-                    milliseconds(listed and listed["p50_ms"]),
-                    number(listed and listed["cpu_us"] / 1e3, 2),
+                    milliseconds(listed["p50_ms"] if listed else None),
+                    number(listed["cpu_us"] / 1e3 if listed else None, 2),
                     number(count * 50),
                     rate(many),
                     rate(one),
-                    number(many and many["cpu_us"], 1),
+                    number(many["cpu_us"] if many else None, 1),
                     number((many or listed or {}).get("memory_mb")),
                 ]
             )

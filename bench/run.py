@@ -107,9 +107,9 @@ def head(what: Plan, versions: dict[str, str]) -> list[str]:
     lengths = (
         "One run of each figure, a fifth of a second long."
         if what.quick
-        else "Each figure is the median of five runs of half a second, taken in turn with those of "
+        else "Each figure is the median of five runs of half a second (curves: a third), taken in turn with those of "
         "the others; runs in which others used more than a tenth of a core were done again, at "
-        "most three times, and the least disturbed five count."
+        "most three times each and not after twelve minutes, and the least disturbed five count."
     )
     missing = "" if known.compiled(Path()) else " The compiled peers do not run on this machine."
     return [

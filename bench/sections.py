@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -45,7 +45,7 @@ def way(target: Target, tools: int, *, core: int | tuple[int, ...] | None = None
 
 
 @contextmanager
-def listening(plan: Plan, ways: list[Way]) -> Iterator[dict[Way, int]]:
+def listening(plan: Plan, ways: list[Way]) -> Generator[dict[Way, int]]:
     """All of them started, by their process; what does not start is said and left out."""
     server_core, _ = machine.cores()
     with ExitStack() as stack:
@@ -103,7 +103,7 @@ def cell(
 
 
 @contextmanager
-def probe(program: str) -> Iterator[Probe]:
+def probe(program: str) -> Generator[Probe]:
     found = Probe(program)
     try:
         yield found
