@@ -29,6 +29,20 @@ _KNOWN: Final = {name.encode(): name for name in (*REVISIONS, *METHODS)}
 _AUTHORITY: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:/?#@\s\[\]]+)(?::[0-9]{0,5})?")
 
 
+_READ: Final = frozenset(
+    (
+        b"accept",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"host",
+        headers.LAST_EVENT_ID,
+        b"origin",
+    )
+)
+"""The headers that are read, besides MCP's own."""
+
+
 class Head(Struct):
     """What the headers of a request say, as far as MCP reads them.
 
@@ -87,6 +101,8 @@ class Guards:
         accepted: list[bytes] = []
         encoded = False
         for name, value in raw:
+            if name not in _READ and not name.startswith(b"mcp-"):
+                continue
             if name == b"host":
                 if host is not None:
                     return Rejection(400, "Two Host headers")

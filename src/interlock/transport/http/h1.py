@@ -43,6 +43,7 @@ lose the refusal if the connection were gone before it had sent all it had to sa
 LINGER_BYTES: Final = 1024 * 1024
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BLANKS: Final = (b" ", b"\t")
 _HEAD_END: Final = b"\r\n\r\n"
 _CHUNKS_FOLLOW: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 _GO_ON: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -409,8 +410,24 @@ class Connection(asyncio.Protocol):
                             self._expect(asked)
                     else:
                         self._feed(head)
-                        if self._asked is not None and not self._over:
-                            self._learn(head, self._asked)
+                        asked = self._asked
+                        if asked is not None and not self._over:
+                            self._learn(head, asked)
+                            length = asked.length
+                            if (
+                                length is not None
+                                and self._wrong is None
+                                and end - at >= length
+                                and length <= AT_ONCE
+                                and not asked.expects
+                            ):
+                                # It is all here, as it mostly is.
+                                self._parser = httptools.HttpRequestParser(self)
+                                self._forget()
+                                body = data[at : at + length]
+                                at += length
+                                self._start(asked, body)
+                                continue
                         self._advance()
                     continue
             piece = data[at : self._boundary(data, at)]
@@ -573,7 +590,11 @@ class Connection(asyncio.Protocol):
         if len(self._fields) >= FIELDS:
             self._wrong = BadRequest(431, f"More than {FIELDS} header fields")
             raise self._wrong
-        self._fields.append((name.lower(), (value or b"").strip(b" \t")))
+        if value is None:
+            value = b""
+        elif value[-1:] in _BLANKS:
+            value = value.strip(b" \t")  # The parser has left out what stands before it only.
+        self._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._asked is not None:

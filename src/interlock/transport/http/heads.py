@@ -24,6 +24,9 @@ _HOST: Final = re.compile(
 """uri-host [ ":" port ] (RFC 9110 § 7.2); it may be empty."""
 
 
+_FRAMING: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
+
+
 class BadRequest(Exception):
     """A head that is refused, with the status it gets. The connection is closed after it."""
 
@@ -88,6 +91,8 @@ def judge(
     expects = False
     codings = b""
     for name, value in headers:
+        if name not in _FRAMING:
+            continue
         if name == b"host":
             if host is not None:
                 raise BadRequest(400, "Two Host headers")
