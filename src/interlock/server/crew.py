@@ -145,18 +145,17 @@ class Crew:
             self._let_go(worker)
             if self._told:
                 continue
-            soon = time.monotonic() - worker.began < AT_ONCE
-            worker.failures = worker.failures + 1 if soon else 0
-            pause = PAUSES[min(worker.failures, len(PAUSES) - 1)]
-            worker.next = time.monotonic() + pause
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            log.warning("worker %d ended with %s and is replaced", process.pid, how)
             self._failed += not served
             hopeless = self._failed >= HOPELESS and not any(each.serves for each in self._workers)
             if self._ready is not None or hopeless:
                 raise ConfigError(
                     f"No worker could start: the last one ended with {how}, and said why above"
                 )
+            soon = time.monotonic() - worker.began < AT_ONCE
+            worker.failures = worker.failures + 1 if soon else 0
+            worker.next = time.monotonic() + PAUSES[min(worker.failures, len(PAUSES) - 1)]
+            log.warning("worker %d ended with %s and is replaced", process.pid, how)
 
     def _let_go(self, worker: _Worker) -> None:
         link, worker.link, worker.process, worker.serves = worker.link, None, None, False
