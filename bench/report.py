@@ -537,8 +537,9 @@ def workers(rows: list[Row]) -> Chapter:
         for row in rows
     ]
     opening = (
-        "Workers of one server on both cores, with the load on the same two: it takes its share "
-        "from them, so the figures are not those of two cores."
+        "One worker shares one core with a load of 32 connections; two workers share two cores with "
+        "two such loads. So both halves double, and twice the rate is the most there can be; the "
+        "load takes about half of each core, so the rates are not those of the tables above."
     )
     return Chapter("Workers", opening, [Table("Workers, echo", heads, lines)])
 

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -382,24 +383,59 @@ def upstreams(plan: Plan, servers: list[Target], numbers: tuple[int, ...]) -> li
 
 
 def workers(plan: Plan, servers: list[Target]) -> list[Row]:
-    """One worker and two, with the load on the same cores."""
+    """One worker that shares one core with a load, and two that share two cores with two loads."""
     ours = next(target for target in servers if target.key == "interlock")
     if not known.knows(ours.command[0], "workers"):
         print("workers: left out, as `run` has no such option yet", file=sys.stderr, flush=True)
         return []
-    both = tuple(sorted(set(machine.cores())))
-    ways: list[Way] = []
+    cores = sorted(set(machine.cores()))
+    if len(cores) < 2:
+        print("workers: left out, as there is one core", file=sys.stderr, flush=True)
+        return []
+    ways: dict[Way, tuple[int, ...]] = {}
     for number in (1, 2):
         port = machine.free_port()
         command = [*ours.http(port, 2), "--workers", str(number)]
         label = f"{number} worker{'s' if number > 1 else ''}"
-        ways.append(Way(ours, label, command, port, eras=ours.eras, core=both))
-    with probe("load.py") as load, listening(plan, ways) as pids:
-        cells = [
-            cell(plan, load, each, pid, question="echo", connections=32, era="modern", cores=both)
-            for each, pid in pids.items()
-        ]
+        on = tuple(cores[:number])
+        ways[Way(ours, label, command, port, eras=ours.eras, core=on)] = on
+    with probe("load.py") as load, probe("load.py") as more, listening(plan, [*ways]) as pids:
+        cells: list[tuple[Row, Once]] = []
+        for each, pid in pids.items():
+            runs: list[Once] = []
+            row: Row = {}
+            for one, core in zip((load, more), ways[each], strict=False):
+                row, once = cell(
+                    plan,
+                    one,
+                    each,
+                    pid,
+                    question="echo",
+                    connections=32,
+                    era="modern",
+                    cores=(core,),
+                )
+                runs.append(once)
+            cells.append((row, lambda runs=runs: together(runs)))
         return told(rounds(plan, cells))
+
+
+def together(runs: list[Once]) -> dict[str, Any]:
+    """Several loads at once, as one: what they ask adds up, and none is a stranger to another."""
+    with ThreadPoolExecutor(len(runs)) as pool:
+        seen = list(pool.map(lambda once: once(), runs))
+    rate = sum(run["rate"] for run in seen)
+    loads = sum(run["load"] for run in seen)
+    return {
+        **seen[0],
+        "rate": rate,
+        "p50_ms": max(run["p50_ms"] for run in seen),
+        "p99_ms": max(run["p99_ms"] for run in seen),
+        # Each saw the whole server's time against its own share of the requests.
+        "cpu_us": sum(run["cpu_us"] * run["rate"] for run in seen) / len(seen) / rate,
+        "others": max(0.0, max(run["others"] + run["load"] for run in seen) - loads),
+        "load": 0.0,
+    }
 
 
 def older(plan: Plan) -> list[Row]:
