@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
@@ -28,7 +28,10 @@ from interlock.gateway.inbound import Inbound, by_issuer, by_our_issuer
 from interlock.gateway.run import PATH, PORT, Running, serve_gateway
 from interlock.gateway.supervisor import State
 from interlock.gateway.upstream import Status
-from interlock.server.web import run_in_fast_loop
+from interlock.server.seat import Seat, seat
+from interlock.server.web import At, HttpServer, lead, run_in_fast_loop
+
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(
@@ -44,6 +47,11 @@ With --auth local whoever uses the endpoint has to be let in by you first, in a 
 sign-in code that is printed; what they have been given is kept over restarts. With --auth URL the
 tokens of that authorization server are what lets in, and each person has logins of their own to the
 servers behind. The other commands in this folder need neither.
+
+With --workers N so many processes share the port, and one that dies is replaced. Each starts every
+server for itself, so that what a server keeps in memory is known to one of them alone: use it for
+servers that answer each call by itself, or that are reached at a URL. What is shown, and what the
+other commands reach, are the first one's servers.
 
 --json prints a line of JSON for each thing that happens, among them "listening" with the endpoint,
 and "ready" with all servers once each runs or has failed.""",
@@ -74,6 +82,28 @@ and "ready" with all servers once each runs or has failed.""",
     "--url",
     help="The URL that clients reach it at, if that is another than it listens on.",
 )
+@click.option(
+    "--server",
+    type=click.Choice(["h1", "uvicorn"]),
+    default="h1",
+    help="What speaks HTTP: our own server, or uvicorn.  [h1]",
+)
+@click.option(
+    "--certificate",
+    type=FILE,
+    metavar="FILE",
+    help="Serve TLS with this certificate and its chain (PEM).",
+)
+@click.option(
+    "--key", type=FILE, metavar="FILE", help="The certificate's key, if it is not in the same file."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1,
+    help="How many processes serve.  [1]",
+)
 @json_output
 @common
 def command(
@@ -83,8 +113,16 @@ def command(
     auth: str | None,
     scopes: tuple[str, ...],
     url: str | None,
+    server: HttpServer,
+    certificate: Path | None,
+    key: Path | None,
+    workers: int,
     as_json: bool,
 ) -> None:
+    if key is not None and certificate is None:
+        raise click.UsageError("--key is a certificate's: give --certificate too.")
+    if auth is not None and workers > 1:
+        raise click.UsageError("--auth needs one process that knows who came in: not --workers.")
     if auth is None and (url or scopes):
         raise click.UsageError("--url and --scope are for --auth; add it to say who may come in.")
     if auth == "local" and scopes:
@@ -93,7 +131,37 @@ def command(
         raise click.UsageError("--auth needs to know the endpoint's URL: give --port, or --url.")
     config = configured(path)
     some(config)
-    run_in_fast_loop(up(config, host, port, auth, scopes, url, as_json=as_json))
+    at = At(certificate, key)
+    mine = seat() if workers > 1 else None
+    if workers > 1 and mine is None:
+        asyncio.run(alone(config))
+        lead(workers, host, port, at)
+        return
+    run_in_fast_loop(
+        up(
+            config,
+            host,
+            port,
+            auth,
+            scopes,
+            url,
+            as_json=as_json,
+            server=server,
+            at=at,
+            seat=mine,
+        )
+    )
+
+
+async def alone(config: Config) -> None:
+    """Raise the `Problem` that a gateway runs for this folder, if one does."""
+    already = await running(config)
+    if already is not None:
+        raise Problem(
+            f"A gateway already runs for this folder: {already.url} (process {already.pid}).",
+            "Use that one, or end it first: Ctrl-C where it runs.",
+            code=NOTHING,
+        )
 
 
 async def up(
@@ -105,21 +173,21 @@ async def up(
     url: str | None = None,
     *,
     as_json: bool = False,
+    server: HttpServer = "h1",
+    at: At | None = None,
+    seat: Seat | None = None,
 ) -> None:
     """Serve *config* until SIGINT or SIGTERM, and print how it goes."""
-    already = await running(config)
-    if already is not None:
-        raise Problem(
-            f"A gateway already runs for this folder: {already.url} (process {already.pid}).",
-            "Use that one, or end it first: Ctrl-C where it runs.",
-            code=NOTHING,
-        )
+    if seat is None:
+        await alone(config)
     inbound: Inbound | None = None
     if auth is not None:
-        reached = url or f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
+        secure = "s" if at is not None and at.certificate is not None else ""
+        reached = url or f"http{secure}://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
         inbound = await _inbound(auth, reached, scopes, told=url is not None)
     board = _JsonBoard(inbound) if as_json else _Board(config, inbound)
-    gateway = Gateway(config, on_event=board.happened, owner=inbound.owner if inbound else None)
+    happened = board.happened if seat is None or seat.number == 0 else None
+    gateway = Gateway(config, on_event=happened, owner=inbound.owner if inbound else None)
     announcing: list[asyncio.Task[None]] = []
 
     def ready(running: Running) -> None:
@@ -135,6 +203,9 @@ async def up(
             beside=inbound.beside if inbound else None,
             config=str(config.path.resolve()),
             ready=ready,
+            server=server,
+            at=at,
+            seat=seat,
         )
     except OSError as error:
         raise Problem(

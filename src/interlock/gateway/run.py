@@ -17,7 +17,17 @@ from msgspec import Struct
 from interlock.gateway.control import control
 from interlock.gateway.gateway import Gateway
 from interlock.protocol.gate import Gate
-from interlock.server.web import HttpApp, allowed_hosts, serve_http
+from interlock.server.seat import Seat
+from interlock.server.web import (
+    At,
+    HttpApp,
+    HttpServer,
+    allowed_hosts,
+    seated,
+    serve_http,
+    served_nearby,
+    shared_sessions,
+)
 from interlock.transport.http.asgi import App
 from interlock.transport.http.plain import Receive, Scope, Send
 
@@ -103,49 +113,78 @@ async def serve_gateway(
     beside: Mapping[str, HttpApp] | None = None,
     config: str = "",
     ready: Callable[[Running], None] | None = None,
+    server: HttpServer = "h1",
+    at: At | None = None,
+    seat: Seat | None = None,
 ) -> None:
     """Serve *gateway* until SIGINT or SIGTERM; *ready* hears where once it listens.
 
     *gate* says who may come in; without one everybody may who reaches the port. *beside* are other
     apps served at the same port, by what their paths begin with: an authorization server of one's
     own stands at its own path and at that of its metadata.
+    With a certificate in *at*, or a *seat*, this user's own commands have a port to themselves on this
+    machine. With a *seat* it is one of several processes that serve the endpoint: each has a gateway
+    of its own, whose servers are its own too. The first is the one that commands reach.
+
     While it runs its address stands in `.interlock/gateway.json` below *folder*, readable by this
     user alone. Raises `ConfigError` if the address cannot be listened on.
     """
+    at = at or At()
     names = allowed_hosts(host, hosts)
+    nearby = at.certificate is not None or seat is not None
     operator_path = f"/control/{secrets.token_urlsafe(24)}"
     commands_path = PATH
     doors_beside = dict(beside or {})
-    if gate is not None:
+    operator = App(control(gateway), path=operator_path, hosts=names)
+    endpoint = App(
+        gateway,
+        path=PATH,
+        hosts=names,
+        origins=origins,
+        gate=gate,
+        sessions=shared_sessions(seat),
+    )
+    commands = endpoint
+    if gate is not None or nearby:
         # Whoever runs the gateway need not log in to it: its commands have a door as secret.
         commands_path = f"{operator_path}{PATH}"
-        doors_beside[commands_path] = App(gateway, path=commands_path, hosts=names)
-    doors = Doors(
-        App(gateway, path=PATH, hosts=names, origins=origins, gate=gate),
-        App(control(gateway), path=operator_path, hosts=names),
-        doors_beside,
-    )
+        commands = App(gateway, path=commands_path, hosts=names)
+        doors_beside[commands_path] = commands
+    doors = Doors(endpoint, operator, doors_beside)
     state = folder / STATE
     shown = f"[{host}]" if ":" in host else host
-    near = _EVERYWHERE.get(host, shown)
+    scheme = "https" if at.certificate is not None else "http"
+    near = f"http://{_EVERYWHERE.get(host, shown)}"
     written: list[Running] = []
 
-    def listening(port: int) -> None:
-        running = Running(
-            pid=os.getpid(),
-            url=f"http://{shown}:{port}{PATH}",
-            control=f"http://{near}:{port}{operator_path}",
-            config=config,
-            started=time.time(),
-            commands=f"http://{near}:{port}{commands_path}",
-        )
-        _write(state, running)
-        written.append(running)
-        if ready is not None:
-            ready(running)
+    async def serve(at: At) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            own: int | None = None
+            if nearby:
+                own = await stack.enter_async_context(served_nearby(Doors(commands, operator)))
+
+            def listening(port: int) -> None:
+                by_commands = f"{near}:{port}" if own is None else f"http://127.0.0.1:{own}"
+                running = Running(
+                    pid=os.getpid() if seat is None else seat.crew,
+                    url=f"{scheme}://{shown}:{port}{PATH}",
+                    control=f"{by_commands}{operator_path}",
+                    config=config,
+                    started=time.time(),
+                    commands=f"{by_commands}{commands_path}",
+                )
+                if seat is not None:
+                    seat.serves(gateway.info.name)
+                if seat is None or seat.number == 0:
+                    _write(state, running)
+                    written.append(running)
+                    if ready is not None:
+                        ready(running)
+
+            await serve_http(doors, host, port, listening, server=server, at=at)
 
     try:
-        await serve_http(doors, host, port, listening)
+        await (serve(at) if seat is None else seated(seat, serve, at))
     finally:
         if written and find_running(folder) == written[0]:
             with contextlib.suppress(OSError):

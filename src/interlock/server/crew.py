@@ -40,7 +40,8 @@ PATIENCE: Final = 3.0
 class _Worker:
     """One place in the crew, and the process that has it at the moment."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, number: int, listener: socket.socket) -> None:
+        self.number = number
         self.listener = listener
         self.process: subprocess.Popen[bytes] | None = None
         self.link: socket.socket | None = None
@@ -59,7 +60,7 @@ class Crew:
 
     def __init__(self, listeners: Sequence[socket.socket], ready: Callable[[str], None]) -> None:
         self._ready: Callable[[str], None] | None = ready
-        self._workers = [_Worker(listener) for listener in listeners]
+        self._workers = [_Worker(*each) for each in enumerate(listeners)]
         self._folder = ""
         self._selector = selectors.DefaultSelector()
         self._told = 0
@@ -105,7 +106,8 @@ class Crew:
         ours.setblocking(False)
         with theirs:
             link, listener = theirs.fileno(), worker.listener.fileno()
-            words = f"{link} {os.fstat(link).st_ino} {listener} {self._folder}"
+            inode = os.fstat(link).st_ino
+            words = f"{worker.number} {link} {inode} {listener} {self._folder}"
             worker.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

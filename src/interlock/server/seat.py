@@ -19,15 +19,22 @@ from typing import Final
 from interlock.store.ports import Store
 
 SEAT: Final = "INTERLOCK_SEAT"
-"""How a worker's seat is told it: the link's number and inode, the listener's number, the folder."""
+"""How a worker's seat is told it: its number, the link's descriptor and inode, the listener's
+descriptor, the folder."""
 TOO_LONG: Final = 3.0
 """Seconds that a worker gets to leave once its crew is gone; then it ends as it is."""
 
 
 class Seat:
-    """A worker's: the socket it listens on, its link to its crew, and a folder that all share."""
+    """A worker's: the socket it listens on, its link to its crew, and a folder that all share.
 
-    def __init__(self, link: int, listener: int, folder: Path) -> None:
+    Its *number* counts from 0; who takes the place of one that died has the same.
+    """
+
+    def __init__(self, number: int, link: int, listener: int, folder: Path) -> None:
+        self.number = number
+        self.crew = os.getppid()
+        """The process that watches."""
         self.folder = folder
         self.abandoned = False
         """Whoever started this process is gone."""
@@ -78,10 +85,10 @@ class Seat:
 @functools.cache
 def seat() -> Seat | None:
     """This process's seat, if it is a worker's; what it starts itself has none."""
-    words = os.environ.pop(SEAT, "").split(" ", 3)
-    if len(words) != 4:
+    words = os.environ.pop(SEAT, "").split(" ", 4)
+    if len(words) != 5:
         return None
-    link, inode, listener = map(int, words[:3])
+    number, link, inode, listener = map(int, words[:4])
     try:
         if os.fstat(link).st_ino != inode:
             return None
@@ -89,4 +96,4 @@ def seat() -> Seat | None:
         return None  # The variable was inherited, and what it speaks of was not.
     for descriptor in (link, listener):
         os.set_inheritable(descriptor, False)
-    return Seat(link, listener, Path(words[3]))
+    return Seat(number, link, listener, Path(words[4]))

@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
@@ -216,6 +216,24 @@ async def serve_http(
         if at.unix is not None and not shared:
             at.unix.unlink(missing_ok=True)
         await app.stop()
+
+
+@contextlib.asynccontextmanager
+async def served_nearby(app: HttpApp) -> AsyncGenerator[int]:
+    """Serve *app* without TLS at a loopback port of its own while inside; the port.
+
+    Whoever has it starts and stops it.
+    """
+    listener = _listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    leaving, listening = asyncio.Event(), asyncio.Event()
+    serving = asyncio.create_task(_by_ourselves(app, listener, listening.set, leaving, None, None))
+    try:
+        await listening.wait()
+        yield port
+    finally:
+        leaving.set()
+        await serving
 
 
 async def _by_ourselves(
