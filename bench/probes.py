@@ -1,12 +1,14 @@
 """Processes that measure: started once, pinned, and told what to do, one JSON object a line."""
 
 import json
+import select
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+STUCK = 180
 HERE = Path(__file__).resolve().parent
 
 
@@ -37,6 +39,10 @@ class Probe:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(spec) + "\n")
         self._process.stdin.flush()
+        if not select.select([self._process.stdout], [], [], STUCK)[0]:
+            # It waits for a server that says nothing: what else it was to ask fails at once.
+            self._process.kill()
+            raise RuntimeError(f"no figures came for {STUCK} seconds")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("the measuring process ended")

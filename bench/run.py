@@ -24,7 +24,7 @@ import report
 import sections
 import targets as known
 from questions import ERAS, QUESTIONS
-from runs import Plan
+from runs import LATE, Plan
 from targets import Target, targets
 
 SECTIONS = (
@@ -111,6 +111,8 @@ def head(what: Plan, versions: dict[str, str]) -> list[str]:
         "the others; runs in which others used more than a tenth of a core were done again, at "
         "most three times each and not after twelve minutes, and the least disturbed five count."
     )
+    if minutes > LATE / 60 and not what.quick:
+        lengths += f" What came after minute {LATE // 60} was run three times."
     missing = "" if known.compiled(Path()) else " The compiled peers do not run on this machine."
     return [
         f"- Command: `{command}` ({minutes:.0f} minutes)",

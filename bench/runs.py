@@ -14,6 +14,9 @@ from typing import Any
 QUIET = 0.1
 """More of a core than this used by others, and a run is done again."""
 
+LATE = 24 * 60
+"""After so many seconds what is left is run thrice, not five times: half an hour is the most."""
+
 Row = dict[str, Any]
 Once = Callable[[], dict[str, Any]]
 
@@ -43,7 +46,8 @@ class Plan:
 
     @property
     def rounds(self) -> int:
-        return 1 if self.quick else 5
+        late = time.monotonic() - self.began > LATE
+        return 1 if self.quick else 3 if late else 5
 
     @property
     def again(self) -> int:
