@@ -9,16 +9,10 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Generator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, self_signed
 
 from interlock import Client
 
@@ -166,25 +160,3 @@ def test_at_a_unix_socket_over_tls_by_either_server(folder: Path, server: str, w
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
     assert not (folder / "here").exists()
-
-
-def self_signed(folder: Path) -> Path:
-    """A certificate for localhost with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "both.pem"
-    own = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    file.write_bytes(own + built.public_bytes(Encoding.PEM))
-    return file

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tests.cli.conftest import BROKEN, SAMPLE, TIME, UNUSABLE, Run, Up, write_config
+from tests.cli.conftest import BROKEN, SAMPLE, TIME, UNUSABLE, Run, Up, self_signed, write_config
 
 from interlock import Client
 
@@ -162,3 +165,82 @@ def test_a_reader_that_has_enough_does_not_end_the_gateway(folder: Path):
     up.send_signal(signal.SIGINT)
     _, told = up.communicate(timeout=10)
     assert (up.returncode, told) == (0, "")
+
+
+def test_over_tls_commands_have_a_door_of_their_own(run: Run, folder: Path):
+    write_config(folder, time=TIME)
+    certificate = self_signed(folder)
+    up = Up(folder, "--port", "0", "--certificate", str(certificate), "--server", "h1")
+    try:
+        assert up.url.startswith("https://127.0.0.1:")
+        port = int(up.url.split(":")[2].removesuffix("/mcp"))
+        context = ssl.create_default_context(cafile=str(certificate))
+        with (
+            socket.create_connection(("127.0.0.1", port)) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as line,
+        ):
+            line.sendall(b"HEAD /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert line.recv(13) == b"HTTP/1.1 405 "
+        done = run("call", "time.get_current_time", "timezone=Asia/Tokyo")
+        assert (done.code, done.err) == (0, "")
+        assert f"Served at {up.url}" in run("list").out
+    finally:
+        assert up.end() == 0
+
+
+WHO = """\
+import os
+from interlock import Server
+server = Server("who")
+
+@server.tool
+def whoami() -> int:
+    return os.getpid()
+"""
+
+
+def test_several_workers_have_servers_of_their_own_and_are_replaced(run: Run, folder: Path):
+    (folder / "who.py").write_text(WHO)
+    who = {"command": sys.executable, "args": ["-m", "interlock", "run", "who.py"]}
+    write_config(folder, who=who)
+    up = Up(folder, "--port", "0", "--workers", "2")
+    try:
+        children = Path(f"/proc/{up.process.pid}/task/{up.process.pid}/children")
+        before = asyncio.run(those_that_answer(up.url, set()))
+        first, second = map(int, children.read_text().split())
+        mine = int(run("call", "who.whoami").out)
+        assert mine in before
+        assert "A gateway already runs for this folder" in run("up", "--workers", "2").err
+
+        ends = [os.pidfd_open(pid) for pid in (first, mine)]
+        os.kill(first, signal.SIGKILL)
+        for end in ends:
+            select.select([end], [], [], 10)  # What it had started ends with it.
+            os.close(end)
+        again = up.wait_for("listening")
+        assert (again["url"], again["pid"]) == (up.url, up.process.pid)
+        assert str(second) in children.read_text().split()
+        after = asyncio.run(those_that_answer(up.url, before - {mine}))
+        assert mine not in after
+        assert int(run("call", "who.whoami").out) in after - before
+    finally:
+        assert up.end() == 0
+    assert not (folder / ".interlock/gateway.json").exists()
+
+
+async def those_that_answer(url: str, known: set[int]) -> set[int]:
+    """The two processes behind the workers, once each has been heard; *known* are some of them."""
+    heard = set(known)
+    while len(heard) < 2:
+        async with Client(url) as client:
+            heard.add(int((await client.call_tool("who__whoami")).text))
+    return heard
+
+
+def test_options_that_go_without_each_other_are_told(run: Run, folder: Path):
+    write_config(folder, time=TIME)
+    (folder / "key").touch()
+    done = run("up", "--key", "key")
+    assert (done.code, "give --certificate too" in done.err) == (2, True)
+    done = run("up", "--auth", "local", "--workers", "2")
+    assert (done.code, "not --workers" in done.err) == (2, True)
