@@ -101,10 +101,15 @@ class Talk:
         return line
 
     async def _take(self, size: int) -> bytes:
-        while len(self.data) < size:
+        taken = bytearray()
+        while len(taken) + len(self.data) < size:
+            taken += self.data
+            self.data = b""
             assert await self._more()
-        taken, self.data = self.data[:size], self.data[size:]
-        return taken
+        rest = size - len(taken)
+        taken += self.data[:rest]
+        self.data = self.data[rest:]
+        return bytes(taken)
 
 
 @asynccontextmanager

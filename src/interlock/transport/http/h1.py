@@ -271,10 +271,9 @@ class Connection(asyncio.Protocol):
     def write(self, *pieces: bytes) -> None:
         if self.lost:
             return
-        if len(pieces) == 1:
-            self._transport.write(pieces[0])
-        else:
-            self._transport.writelines(pieces)
+        # Not by `writelines`, after which asyncio before 3.12.10 and 3.13.3 tells nobody to pause.
+        for piece in pieces:
+            self._transport.write(piece)
 
     async def drained(self) -> None:
         if self.paused and not self.lost:
