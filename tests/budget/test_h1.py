@@ -82,7 +82,7 @@ async def cost(app: App, body: bytes, method: str, name: str | None, *, known: b
         for _ in range(5):
             if not transport.written:
                 await asyncio.sleep(0)  # Where it is a task, that runs now.
-        head, _, answer = transport.written[0].partition(b"\r\n\r\n")
+        head, _, answer = b"".join(transport.written).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 ")
         assert b'"result"' in answer
 
