@@ -5,6 +5,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def serve(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     for line in sys.stdin:
         try:
             answer = work(json.loads(line))
-        except (OSError, RuntimeError, ValueError, KeyError) as failure:
+        except Exception as failure:
             answer = {"failed": f"{type(failure).__name__}: {failure}"}
         print(json.dumps(answer), flush=True)
 
@@ -53,5 +54,6 @@ class Probe:
 
     def close(self) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()

@@ -276,6 +276,16 @@ def promises(sections: Sections) -> list[Part]:
     hold("HTTP echo against TypeScript 2", ratio(echo, "interlock", "typescript"), 12)
     bare = floor_share(echo)
     hold("HTTP echo against the bare protocol", bare and bare * 100, 45, unit=" %")
+    fresh = main_rows(rows, "echo, new heads", 32)
+    hold("the same, no two heads alike, against mcp-go", ratio(fresh, "interlock", "mcp-go"), 1)
+    hold("the same, no two heads alike, against mcp 2", ratio(fresh, "interlock", "mcp"), 8)
+    bare = floor_share(fresh)
+    hold(
+        "the same, no two heads alike, against the bare protocol",
+        bare and bare * 100,
+        45,
+        unit=" %",
+    )
     hold("HTTP list of 100 tools against mcp 2", ratio(listed, "interlock", "mcp"), 100)
     for question in ("echo 16 kB", "add"):
         found = main_rows(rows, question, 32)
@@ -366,11 +376,15 @@ def http(rows: list[Row]) -> Chapter:
                 http_table(f"HTTP, {question}, legacy era of those that speak both", older)
             )
     opening = (
-        "c32, c1: so many connections, one request in flight on each. CPU: the server's, a "
+        "c32, c1: so many connections, at most one request in flight on each; the load asks again "
+        "when half of the answers are there, or sixteen, and does not sleep, so that no figure "
+        "hangs on which side falls asleep between two requests. CPU: the server's, a "
         "request. Spread: between the slowest and the fastest run at 32 connections. Others: the "
         "share of a core that everything else on the machine used. The server on rmcp sends an "
         "answer in pieces and waits until one is acknowledged before it sends the next, which "
-        "clients put off for 40 ms; in its second line the load acknowledges at once."
+        "clients put off for 40 ms; in its second line the load acknowledges at once. New heads: a "
+        "header has another value in each request, as that of a trace has, because our server "
+        "remembers heads that it has read."
     )
     return Chapter("HTTP", opening, parts)
 

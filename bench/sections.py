@@ -90,6 +90,7 @@ def cell(
         "seconds": plan.seconds,
         "patience": 60 if each.folder is not None or each.through is not None else 1,
         "pid": pid,
+        "awake": cores is None and len(set(machine.cores())) > 1,
         "cores": cores or (machine.cores()[1],),
         **more,
     }
@@ -425,7 +426,7 @@ def together(runs: list[Once]) -> dict[str, Any]:
     with ThreadPoolExecutor(len(runs)) as pool:
         seen = list(pool.map(lambda once: once(), runs))
     rate = sum(run["rate"] for run in seen)
-    loads = sum(run["load"] for run in seen)
+    loads = sum(run["own"] for run in seen)
     return {
         **seen[0],
         "rate": rate,
@@ -433,7 +434,7 @@ def together(runs: list[Once]) -> dict[str, Any]:
         "p99_ms": max(run["p99_ms"] for run in seen),
         # Each saw the whole server's time against its own share of the requests.
         "cpu_us": sum(run["cpu_us"] * run["rate"] for run in seen) / len(seen) / rate,
-        "others": max(0.0, max(run["others"] + run["load"] for run in seen) - loads),
+        "others": max(0.0, max(run["others"] + run["own"] for run in seen) - loads),
         "load": 0.0,
     }
 
