@@ -68,9 +68,10 @@ class Seat:
     def leave(self) -> None:
         """Remove what is shared, if nobody else is left to."""
         if self.abandoned:
-            import shutil  # which brings every way to compress
-
-            shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # Another does the same at the same time.
+                for file in self.folder.iterdir():
+                    file.unlink(missing_ok=True)
+                self.folder.rmdir()
 
     def _watch(self) -> None:
         with contextlib.suppress(OSError):
