@@ -129,13 +129,18 @@ def _declared(capabilities: Json | None) -> Json:
     return {"io.modelcontextprotocol/clientCapabilities": capabilities or {}}
 
 
-async def messages(response: Any) -> AsyncGenerator[Json]:
+async def events(response: Any) -> AsyncGenerator[sse.Event]:
     """What comes on a stream."""
     reader = sse.Reader()
     async for piece in response.content.iter_any():
         for event in reader.feed(piece):
-            if event.data:
-                yield json.loads(event.data)
+            yield event
+
+
+async def messages(response: Any) -> AsyncGenerator[Json]:
+    async for event in events(response):
+        if event.data:
+            yield json.loads(event.data)
 
 
 async def line_where(url: str, fits: Callable[[int], bool]) -> Line:
@@ -307,6 +312,19 @@ async def test_a_legacy_call_goes_on_by_way_of_either_worker(program: Path):
             await one.post(cancel, mcp_session_id=session)
             # What it asked is withdrawn, and it ends without an answer.
             assert not [message async for message in said if "result" in message]
+        # A stream that was lost is gone on with by way of the other, under the same ids.
+        async with two.request(called, mcp_session_id=session) as response:
+            opening = await soon(anext(events(response)))
+        back = str(opening.id)
+        three = await line_where(url, lambda pid: pid == one.pid)
+        async with three.request(
+            method="GET", mcp_session_id=session, last_event_id=back
+        ) as response:
+            said = messages(response)
+            question = await soon(anext(said))
+            await one.post(reply(question["id"], answer), mcp_session_id=session)
+            assert (await soon(anext(said)))["result"]["content"][0]["text"] == "soup"
+        await three.close()
         async with one.request(method="DELETE", mcp_session_id=session) as deleted:
             assert deleted.status == 204
         async with two.request(ask("ping"), mcp_session_id=session) as gone:

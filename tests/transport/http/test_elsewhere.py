@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.peers import LEGACY, Json, Latch, ask, hello, modern, say, soon
+from tests.peers import LEGACY, Json, Latch, ask, hello, modern, reply, say, soon
 from tests.transport.http.host import Host
 
 from interlock import Context, Server
@@ -295,6 +295,45 @@ async def test_a_call_is_cancelled_from_any_process(workers: Workers):
     await one.legacy(session, say("notifications/cancelled", {"requestId": 7})).whole()
     await soon(workers.latch.cancelled.wait())
     assert await held.whole() == b""
+
+
+async def test_a_stream_that_was_lost_is_gone_on_with_in_any_process(workers: Workers):
+    one, two = workers.begin(hears=True), workers.begin(hears=True)
+    session = await one.greet(hello(capabilities={"roots": {}}))
+    asked = await two.legacy(session, ask("tools/call", 1, {"name": "curious"})).begun()
+    opening = await asked.any_event()
+    assert opening.data == b""
+    question = await asked.message()
+    asked.leave()
+    again = await one.open(
+        "GET", b"", {"mcp-session-id": session, "last-event-id": opening.id}
+    ).begun()
+    assert again.status == 200
+    assert (await again.message())["id"] == question["id"]
+    await one.legacy(session, reply(question["id"], {"roots": []})).whole()
+    answer = await again.event()
+    assert json.loads(answer.data)["id"] == 1
+    assert await again.piece() == b""
+    # And once more, as its last bytes may have been lost.
+    once_more = one.open("GET", b"", {"mcp-session-id": session, "last-event-id": opening.id})
+    assert (await once_more.message())["id"] == question["id"]
+    assert (await once_more.event()).id == answer.id
+    assert await once_more.piece() == b""
+
+
+@pytest.mark.parametrize("event", ["{name}-9-1", "{name}-1-99", "abcdef-1-1", "nonsense"])
+async def test_a_stream_that_nobody_keeps_is_refused(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, event: str
+):
+    monkeypatch.setattr("interlock.transport.http.distant.ANSWERING", 0.2)
+    one, two = workers.begin(hears=True), workers.begin(hears=True)
+    session = await one.greet(hello(capabilities={"roots": {}}))
+    asked = await two.legacy(session, ask("tools/call", 1, {"name": "curious"})).begun()
+    name = str((await asked.any_event()).id).partition("-")[0]
+    named = {"mcp-session-id": session, "last-event-id": event.format(name=name)}
+    refused = one.open("GET", b"", named)
+    assert "is not here" in (await refused.json())["error"]["message"]
+    assert refused.status == 400
 
 
 ANSWERS: dict[str, tuple[Json, str]] = {

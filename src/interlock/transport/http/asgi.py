@@ -55,6 +55,7 @@ from interlock.transport.http.plain import (
 from interlock.transport.http.reply import KEEP_ALIVE, Reply
 from interlock.transport.http.sessions import HttpSession, Sessions
 from interlock.transport.http.sse2024 import SseEndpoint
+from interlock.transport.http.streams import Stream
 from interlock.transport.websocket import Sockets
 from interlock.transport.websocket import refuse as refuse_socket
 from interlock.wire.jsonrpc import Fault, Message, failure, join_batch, read, success
@@ -488,12 +489,15 @@ class App:
             return
         if head.last_event is None:
             stream, after = session.stand()
-        elif (found := session.resume(head.last_event)) is None:
-            await turn_away(send, _LET_GO, cors(head))
-            return
         else:
+            found = session.resume(head.last_event)
+            if found is None:
+                found = await self.sessions.elsewhere(session, head.last_event)
+            if found is None:
+                await turn_away(send, _LET_GO, cors(head))
+                return
             stream, after = found
-        fresh = head.last_event is None and after == stream.last
+        fresh = head.last_event is None and isinstance(stream, Stream) and after == stream.last
         await follow(
             stream,
             after,

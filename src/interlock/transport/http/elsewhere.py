@@ -14,11 +14,12 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from interlock.errors import StoreError
+from interlock.errors import NotConnected, StoreError
 from interlock.protocol.call import LOCAL, Call, Principal
 from interlock.protocol.dispatch import Dispatch
 from interlock.protocol.session import Session, State
 from interlock.store.ports import Bus, Unsubscribe
+from interlock.transport.http.distant import Find, Relay
 from interlock.wire.jsonrpc import UNREADABLE, Fault, Message, encode
 from interlock.wire.jsonrpc import read as read_message
 from interlock.wire.lifecycle import InitializeParams
@@ -159,28 +160,33 @@ def _written(message: Message) -> bytes:
 
 class Grapevine:
     """Passes on what a client said to the wrong process: an answer to a question that another asks,
-    a cancellation of a call that another runs, the end of its session.
+    a cancellation of a call that another runs, the end of its session; and what happens on streams
+    that are followed from elsewhere.
 
     Everybody hears everything, and who knows nothing of it lets it be. A bus that fails loses a word:
     the question stays open, and the call goes on.
     """
 
-    def __init__(self, bus: Bus, heard: Heard) -> None:
+    def __init__(self, bus: Bus, heard: Heard, name: str, find: Find) -> None:
+        self.streams = Relay(bus, name, find)
         self._bus = bus
         self._heard = heard
         self._origin = os.urandom(8).hex()
-        self._listening: asyncio.Task[Unsubscribe] | None = None
+        self._listening: asyncio.Task[list[Unsubscribe]] | None = None
         self._saying: set[asyncio.Task[None]] = set()
 
     async def listen(self) -> None:
         """Hear the others from now on. Does nothing if it does already."""
         if self._listening is None:
-            self._listening = asyncio.create_task(self._bus.subscribe(TOPIC, self._hear))
+            self._listening = asyncio.create_task(self._subscribe())
         try:
             await asyncio.shield(self._listening)
         except StoreError:
             self._listening = None
             raise
+
+    async def _subscribe(self) -> list[Unsubscribe]:
+        return [await self._bus.subscribe(TOPIC, self._hear), await self.streams.listen()]
 
     def pass_on(self, session: str, message: Message | None) -> None:
         if len(self._saying) >= WAITING:
@@ -191,6 +197,7 @@ class Grapevine:
 
     def close(self) -> None:
         """Hear no more. What was passed on is still said."""
+        self.streams.close()
         listening, self._listening = self._listening, None
         if listening is not None:
             self._do(self._leave(listening))
@@ -210,13 +217,13 @@ class Grapevine:
     async def _say(self, word: bytes) -> None:
         try:
             await self._bus.publish(TOPIC, word)
-        except StoreError as error:
+        except (StoreError, NotConnected) as error:  # The latter once the store was closed.
             log.warning("other processes do not hear what a client said: %s", error)
 
-    async def _leave(self, listening: asyncio.Task[Unsubscribe]) -> None:
-        with contextlib.suppress(StoreError):
-            leave = await listening
-            await leave()
+    async def _leave(self, listening: asyncio.Task[list[Unsubscribe]]) -> None:
+        with contextlib.suppress(StoreError, NotConnected):
+            for leave in await listening:
+                await leave()
 
     def _do(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(coroutine)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from interlock.transport.http.distant import Distant
 from interlock.transport.http.plain import Header, Receive, Send, left
 from interlock.transport.http.reply import ALIVE, HERE, STREAM_HEADERS
 from interlock.transport.http.streams import Stream
 
 
 async def follow(
-    stream: Stream,
+    stream: Stream | Distant,
     after: int,
     receive: Receive,
     send: Send,

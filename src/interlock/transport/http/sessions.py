@@ -26,6 +26,7 @@ from interlock.protocol.exchange import RUNNING_LIMIT, Running
 from interlock.protocol.ladder import Refusal
 from interlock.protocol.session import Session, State
 from interlock.store.ports import Bus, Entry, Table
+from interlock.transport.http.distant import Distant
 from interlock.transport.http.elsewhere import (
     Grapevine,
     Meet,
@@ -36,7 +37,7 @@ from interlock.transport.http.elsewhere import (
     read,
     write,
 )
-from interlock.transport.http.streams import STANDING, Keep, Stream, Streams
+from interlock.transport.http.streams import STANDING, Keep, Stream, Streams, is_event
 from interlock.wire.jsonrpc import UNREADABLE, ErrorBody, Fault, Message, encode, notification
 from interlock.wire.meta import Id, Wire
 from interlock.wire.notices import CANCELLED, INITIALIZED, CancelledNotice
@@ -245,7 +246,7 @@ class Sessions:
     a *table*, which other processes may share and which may outlive this one, a session is where
     its client asks: it is written there, looked up with each request, and ended for all at once.
     What runs and what is streamed stays where it began; over the *bus* it hears what its client
-    says to others. The same limits hold for the table.
+    says to others, and its streams are followed from there. The same limits hold for the table.
     """
 
     def __init__(
@@ -268,7 +269,9 @@ class Sessions:
         self._arriving: dict[str, asyncio.Task[HttpSession | None]] = {}
         self._round: asyncio.TimerHandle | None = None
         self._holding: asyncio.Task[None] | None = None
-        self._grapevine = Grapevine(bus, self._heard) if bus is not None else None
+        self._grapevine: Grapevine | None = None
+        if bus is not None:
+            self._grapevine = Grapevine(bus, self._heard, self._keep.name, self._resumed)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -311,6 +314,13 @@ class Sessions:
             return None
         self._touch(session)
         return session
+
+    async def elsewhere(self, session: HttpSession, event: str) -> tuple[Distant, int] | None:
+        """The stream of *session* that *event* was on, where another process keeps it."""
+        if self._grapevine is None or not is_event(event):
+            return None
+        distant = await self._grapevine.streams.follow(session.session.id, event)
+        return (distant, 0) if distant is not None else None
 
     async def save(self, session: HttpSession) -> None:
         """Write down what has changed of *session*, if there is a table for it."""
@@ -357,6 +367,12 @@ class Sessions:
     def _made(self, id: str, owner: Principal) -> HttpSession:
         pass_on = self._grapevine.pass_on if self._grapevine is not None else None
         return HttpSession(id, self._keep, owner, pass_on)
+
+    def _resumed(self, id: str, event: str) -> tuple[Stream, int] | None:
+        """The stream of a session that another process follows; never the standing one, which it has."""
+        session = self._sessions.get(id)
+        found = session.streams.find(event) if session is not None else None
+        return found if found is not None and found[0].number != STANDING else None
 
     def _heard(self, id: str, said: Message | None) -> None:
         """Act on what the client of a session said to another process."""

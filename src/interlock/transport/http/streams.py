@@ -393,5 +393,10 @@ class Streams:
                 self.drop(stream)
 
 
+def is_event(id: str) -> bool:
+    """Whether *id* looks like an event's, of whichever process."""
+    return _ID.fullmatch(id) is not None
+
+
 def _size(of: Stream | Streams) -> int:
     return of.size
