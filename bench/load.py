@@ -24,7 +24,8 @@ import machine
 import probes
 from questions import FIRST_ID, INITIALIZED, Question, decode, initialize, question
 
-CHUNK = 1 << 18
+CHUNK, LARGE_CHUNK = 1 << 16, 1 << 18
+LARGE = 1 << 20
 STALLED = 60.0
 AT_ONCE = 16
 GOOD = b"HTTP/1.1 200"
@@ -189,11 +190,13 @@ class Load:
         """Take answers and ask on for so long; or, not *again*, until none is missing."""
         wires, length, poll, keep = self.wires, self.length, self.epoll.poll, self.times.append
         held = self.held
+        # Room for more than comes is made anew with each read, and costs more than the read.
+        chunk = LARGE_CHUNK if (length or 0) > LARGE else CHUNK
         until = perf_counter() + seconds
         while perf_counter() < until if again else len(held) < len(wires):
             for descriptor, _ in poll(0) or self.wait():
                 wire = wires[descriptor]
-                data = wire.socket.recv(CHUNK)
+                data = wire.socket.recv(chunk)
                 if len(data) != length or wire.pieces:
                     data = self.collect(wire, data)
                     if data is None:
