@@ -39,8 +39,8 @@ conformance: dev ## the official conformance suite against our server and client
 	@$(PIN) node
 	@.venv/bin/python tests/conformance/run.py
 
-fuzz: dev ## 200,000 messages at server and client, most of them wrong; COUNT=5000: fewer
-	@.venv/bin/python tests/fuzz/run.py --messages $(or $(COUNT),200000)
+fuzz: dev ## 200,000 messages and a million HTTP requests, most of them wrong; COUNT=, REQUESTS=: fewer
+	@.venv/bin/python tests/fuzz/run.py --messages $(or $(COUNT),200000) --requests $(or $(REQUESTS),1000000)
 
 soak: dev ## sessions, listeners and parked calls by the thousand, abandoned: memory comes back
 	@.venv/bin/python tests/soak/run.py

@@ -1,7 +1,8 @@
 """Send messages at our server and our client, over stdio and HTTP, in both eras.
 
-    python tests/fuzz/run.py --messages 200000 --seed 1
+    python tests/fuzz/run.py --messages 200000 --requests 1000000 --seed 1
 
+The requests are HTTP that is hardly any, at our own HTTP server: a tenth of them over sockets.
 Every side must answer a last ping (in the modern era, discovery), log no error that is no masked
 failure of a handler, say nothing that its revision forbids, and leave nothing behind. The seed is
 printed, and says everything that was sent.
@@ -18,9 +19,11 @@ import time
 from pathlib import Path
 from typing import Final
 
+import uvloop
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.fuzz import clients, posts, servers
+from tests.fuzz import clients, posts, requests, servers
 from tests.fuzz.corpus import Corpus, Recording, record
 from tests.fuzz.kitchen import quiet
 from tests.fuzz.watching import Wrong
@@ -70,6 +73,12 @@ def sides() -> list[tuple[str, str]]:
     return [*turns, *((name, MODERN) for name in names)]
 
 
+async def fire_requests(name: str, seed: str, count: int) -> str:
+    """Send *count* mutated HTTP requests; what came of it."""
+    at = requests.over_sockets if name == "requests over sockets" else requests.at_protocol
+    return await at(seed, count)
+
+
 async def main(messages: int, seed: str, only: str) -> int:
     recordings = await recorded()
     for name, revision in sides():
@@ -87,13 +96,37 @@ async def main(messages: int, seed: str, only: str) -> int:
     return 0
 
 
+async def also_requests(number: int, seed: str, only: str) -> int:
+    """Send *number* requests, a tenth of them over sockets."""
+    shares = {
+        "requests over sockets": number // 10,
+        "requests at the protocol": number - number // 10,
+    }
+    for name, count in shares.items():
+        if not count or only not in name:
+            continue
+        began = time.monotonic()
+        try:
+            told = await fire_requests(name, seed, count)
+        except Wrong as wrong:
+            print(f"seed {seed}, {name}: {wrong}", file=sys.stderr)
+            return 1
+        print(f"{told}, {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{number} requests, seed {seed}: the server answered its last ping")
+    return 0
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=200_000)
+    parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--seed", default=secrets.token_hex(4))
     parser.add_argument("--only", default="", help="only sides with this in their name")
     given = parser.parse_args()
     quiet()
     logging.basicConfig(handlers=[logging.NullHandler()])  # What is logged is for a Watch to judge.
     print(f"seed {given.seed}", flush=True)
-    sys.exit(asyncio.run(main(given.messages, given.seed, given.only)))
+    failed = asyncio.run(main(given.messages, given.seed, given.only))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # The one it is served in.
+        failed |= runner.run(also_requests(given.requests, given.seed, given.only))
+    sys.exit(failed)

@@ -736,7 +736,10 @@ class Connection(asyncio.Protocol):
             return
         self._release()
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:  # The client left in this moment.
+                self.abort()
         else:
             self._close()
 
