@@ -42,8 +42,9 @@ conformance: dev ## the official conformance suite against our server and client
 fuzz: dev ## 200,000 messages and a million HTTP requests, most of them wrong; COUNT=, REQUESTS=: fewer
 	@.venv/bin/python tests/fuzz/run.py --messages $(or $(COUNT),200000) --requests $(or $(REQUESTS),1000000)
 
-soak: dev ## sessions, listeners and parked calls by the thousand, abandoned: memory comes back
+soak: dev ## clients by the thousand: memory comes back when they are gone, and they stop nobody
 	@.venv/bin/python tests/soak/run.py
+	@.venv/bin/python tests/soak/crowds.py
 
 spec: dev ## which requirements of the specification have a test
 	@.venv/bin/python -m tests.spec.report -p no:cacheprovider

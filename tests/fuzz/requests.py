@@ -81,7 +81,7 @@ async def wait(call: Call) -> Result:
 
 
 async def big(call: Call) -> Result:
-    return said("x" * 200_000)
+    return said("x" * 66_000)
 
 
 def desk() -> Desk:
