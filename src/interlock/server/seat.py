@@ -38,7 +38,7 @@ class Seat:
         self.folder = folder
         self.abandoned = False
         """Whoever started this process is gone."""
-        self._link = socket.socket(fileno=link)
+        self._link = link
         self._listener = listener
 
     def listener(self) -> socket.socket:
@@ -63,7 +63,8 @@ class Seat:
 
     def serves(self, name: str) -> None:
         """Say that this process answers from now on, for the server called *name*."""
-        self._link.sendall(name.encode())
+        with contextlib.suppress(OSError):  # That the crew is gone is `watch`'s to see.
+            os.write(self._link, name.encode())
 
     def leave(self) -> None:
         """Remove what is shared, if nobody else is left to."""
@@ -75,7 +76,7 @@ class Seat:
 
     def _watch(self) -> None:
         with contextlib.suppress(OSError):
-            self._link.recv(1)  # Nothing is ever said here: what can be read is the end.
+            os.read(self._link, 1)  # Nothing is ever said here: what can be read is the end.
         self.abandoned = True
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(TOO_LONG)
