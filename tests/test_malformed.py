@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import aiohttp
+import hypercorn.asyncio
+import hypercorn.config
 import pytest
 import uvicorn
 from tests.official import complaint
@@ -24,6 +26,7 @@ from tests.transport.http.host import BOTH, Host, mirrored
 from interlock import Server
 from interlock.transport.duplex import serve
 from interlock.transport.http.asgi import App
+from interlock.transport.http.h1 import H1, Connection
 from interlock.transport.stdio import Claimed, StdioChannel
 from interlock.wire.meta import CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROTOCOL_VERSION
 
@@ -465,18 +468,66 @@ async def over_asgi(revision: str) -> AsyncGenerator[Posts]:
     await app.stop()
 
 
-@asynccontextmanager
-async def over_uvicorn(revision: str) -> AsyncGenerator[Posts]:
-    app = App(make_server(), body_limit=LIMIT)
+def listening() -> socket.socket:
     # Said to be TCP, or asyncio leaves Nagle's algorithm on and every answer waits for 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen()
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+    return listener
+
+
+@asynccontextmanager
+async def by_ourselves(app: App) -> AsyncGenerator[int]:
+    shared = H1(app, app)
+    listener = listening()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(shared), sock=listener)
+    shared.start()
+    yield listener.getsockname()[1]
+    app.close()
+    server.close()
+    shared.close()
+    await shared.drain(1)
+
+
+@asynccontextmanager
+async def by_uvicorn(app: App) -> AsyncGenerator[int]:
+    listener = listening()
     config = uvicorn.Config(app, lifespan="off", log_config=None, ws="none")  # type: ignore[arg-type]
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    async with aiohttp.ClientSession() as session:
+    yield listener.getsockname()[1]
+    app.close()
+    server.should_exit = True
+    await soon(serving)
+
+
+@asynccontextmanager
+async def by_hypercorn(app: App) -> AsyncGenerator[int]:
+    listener = listening()
+    port = listener.getsockname()[1]
+    config = hypercorn.config.Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.errorlog = None
+    config.graceful_timeout = 1.0
+    leave = asyncio.Event()
+    serving = asyncio.create_task(
+        hypercorn.asyncio.serve(app, config, shutdown_trigger=leave.wait)  # type: ignore[arg-type]
+    )
+    yield port
+    app.close()
+    leave.set()
+    await soon(serving)
+
+
+SERVERS = {"h1": by_ourselves, "uvicorn": by_uvicorn, "hypercorn": by_hypercorn}
+
+
+@asynccontextmanager
+async def over_socket(revision: str, by: str) -> AsyncGenerator[Posts]:
+    app = App(make_server(), body_limit=LIMIT)
+    async with SERVERS[by](app) as port, aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{port}/mcp"
 
         async def post(data: bytes, headers: dict[str, str | None]) -> tuple[int, Any, bytes]:
             sent = {"accept": BOTH, "content-type": "application/json"} | {
@@ -488,9 +539,6 @@ async def over_uvicorn(revision: str) -> AsyncGenerator[Posts]:
         peer = Posts(revision, post)
         await peer.begin()
         yield peer
-    app.close()
-    server.should_exit = True
-    await soon(serving)
     await app.stop()
 
 
@@ -535,9 +583,10 @@ async def test_every_row_gets_its_answer_and_the_conversation_goes_on(way: str, 
             await peer.echo()
 
 
+@pytest.mark.parametrize("by", SERVERS)
 @pytest.mark.parametrize("revision", [LATEST, MODERN])
-async def test_the_whole_table_in_one_conversation_over_a_real_socket(revision: str):
-    async with over_uvicorn(revision) as peer:
+async def test_the_whole_table_in_one_conversation_over_a_real_socket(revision: str, by: str):
+    async with over_socket(revision, by) as peer:
         for row in [*NOISE, *(MODERN_ROWS if revision == MODERN else LEGACY_ROWS)]:
             status, came = await peer.send(row)
             judge(row, revision, status, came)
@@ -664,3 +713,42 @@ async def test_an_id_that_is_in_use_is_refused_without_harm_to_the_call_that_has
         assert b"waited" in answered
     await ours.close()
     await soon(serving)
+
+
+def written(data: bytes, headers: dict[str, str | None]) -> bytes:
+    """A POST of *data*, byte by byte as *headers* have it."""
+    fields: dict[str, str | None] = {
+        "host": "localhost",
+        "accept": BOTH,
+        "content-type": "application/json",
+        "content-length": str(len(data)),
+        **headers,
+    }
+    lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
+    return "\r\n".join(["POST /mcp HTTP/1.1", *lines, "", ""]).encode("latin-1") + data
+
+
+async def test_wrong_headers_are_refused_by_our_own_server_and_the_next_who_comes_is_answered():
+    app = App(make_server())
+    async with by_ourselves(app) as port:
+        for name, data, headers, code in HEADER_ROWS:
+            expected = STATUS.get(name, 400)
+            if name == "a session of nonsense":
+                # It has a character that no field may have, and is no request at all here.
+                code, expected = INVALID, 400
+            sent = {**mirrored(data), **headers} if PROTOCOL_VERSION.encode() in data else headers
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(written(data, sent))
+            head = await soon(reader.readuntil(b"\r\n\r\n"))
+            length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            error = check(MODERN, await soon(reader.readexactly(length)))["error"]
+            assert (int(head.split(b" ")[1]), error["code"]) == (expected, code), name
+            if b"connection: close" in head:
+                writer.close()
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            good = modern("tools/call", 1, CALL)
+            writer.write(written(good, {**mirrored(good), "connection": "close"}))
+            _, _, body = (await soon(reader.read())).partition(b"\r\n\r\n")
+            check_echo(MODERN, body, "x")
+            writer.close()
+    await app.stop()
