@@ -19,9 +19,9 @@ import interlock
 from interlock.transport.http.asgi import App
 from interlock.transport.http.h1 import H1, Connection
 
-KNOWN = 58
+KNOWN = 60
 """A call whose head was said before on its connection, as heads of clients that stay are."""
-STRANGE = 136
+STRANGE = 138
 """One whose head is read for the first time."""
 BEFORE_312 = 6
 """More where a handler cannot begin in the step that read its call, and is a task."""

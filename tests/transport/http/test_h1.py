@@ -134,6 +134,55 @@ async def test_many_heads_in_turn_are_forgotten_and_each_still_gets_its_answer()
         assert len(connection._heads) == h1.REMEMBERED  # pyright: ignore[reportPrivateUsage]
 
 
+async def test_a_head_is_known_whatever_the_length_of_its_body():
+    async with place(App(Desk(echo=echo))) as here, here.talk() as talk:
+        for length in (1, 30_000, 7, 61_000, 300):
+            await talk.send(post(call("echo", length, "q" * length)))
+            status, body = await answered(talk)
+            assert (status, body.count(b"q")) == (200, length)
+        (connection,) = here.connections
+        assert len(connection._heads) == 1  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [
+        (b"0", 400),  # A body that is none is no JSON.
+        (b"", 400),
+        (b"+5", 400),
+        (b"-5", 400),
+        (b"5,5", 400),
+        (b"5 5", 400),
+        (b"0x5", 400),
+        (b"5\r\nContent-Length: 5", 400),
+        (b"99999999999", 413),
+        (b"1" * 30, 400),
+        ("\N{ARABIC-INDIC DIGIT FIVE}".encode(), 400),
+    ],
+)
+async def test_a_length_that_is_none_is_refused_though_the_rest_is_known(
+    length: bytes, status: int
+):
+    data = post(call("echo", 1, "hello"))
+    head, _, body = data.partition(b"\r\n\r\n")
+    number = b"%d" % len(body)
+    assert head.count(b"ength: " + number) == 1
+    wrong = head.replace(b"ength: " + number, b"ength: " + length) + b"\r\n\r\n"
+    async with place(App(Desk(echo=echo))) as here, here.talk() as talk:
+        await talk.send(data)
+        assert (await answered(talk))[0] == 200
+        await talk.send(wrong)
+        assert (await answered(talk))[0] == status
+
+
+async def test_a_known_head_does_not_lift_the_limit_of_a_body():
+    async with place(App(Desk(echo=echo), body_limit=1000)) as here, here.talk() as talk:
+        await talk.send(post(call("echo", 1, "hello")))
+        assert (await answered(talk))[0] == 200
+        await talk.send(post(call("echo", 1, "x" * 1000)))
+        assert (await answered(talk))[0] == 413
+
+
 @pytest.mark.parametrize("cut", [1, 50, 200, -1, -20])
 async def test_a_head_that_is_known_is_read_again_when_it_comes_in_pieces(cut: int):
     data = post(call("echo", 1, "hello"))
@@ -654,6 +703,14 @@ async def test_tls(tmp_path: Path, server: str):
                 "127.0.0.1", port, ssl=context, server_hostname="localhost"
             )
         )
+
+
+async def test_a_handshake_may_take_as_long_as_a_head(tmp_path: Path):
+    at = At(certificate=certificate(tmp_path))
+    async with served(App(Desk(echo=echo)), at=at, limits=Limits(head_seconds=0.2)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await soon(reader.read()) == b""
+        writer.close()
 
 
 @pytest.mark.parametrize("server", ["h1", "uvicorn"])

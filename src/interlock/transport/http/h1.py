@@ -3,8 +3,9 @@
 A POST to the endpoint goes from its bytes to `App.post` with nothing in between. Everything else,
 and every request whose body is long or does not come at once, is handed to the app as ASGI.
 
-A connection that is kept says the same head again and again. One that was read and let through is
-remembered, for as long as the connection lives; the same bytes are then not read a second time.
+A connection that is kept says the same head again and again, but for the length of its body. One
+that was read and let through is remembered, for as long as the connection lives; the same bytes are
+then not read a second time.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ LINGER_BYTES: Final = 1024 * 1024
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BLANKS: Final = (b" ", b"\t")
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
+_DIGITS: Final = len(str(AT_ONCE))
 _HEAD_END: Final = b"\r\n\r\n"
 _CHUNKS_FOLLOW: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 _GO_ON: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -90,6 +93,8 @@ class H1:
         self.limits = limits or Limits()
         self.secure = secure
         self.connections: set[Connection] = set()
+        self.at_once = min(AT_ONCE, endpoint.guards.body_limit) if endpoint is not None else 0
+        """Up to this length a body is taken whose head was read before."""
         self.stationery = Stationery(endpoint.guards.fixed if endpoint is not None else SAFE)
         self.now = 0.0
         """The loop's time, as of the last tick: read often, and needed no better."""
@@ -215,7 +220,8 @@ class Connection(asyncio.Protocol):
         # What came while a request was being answered.
         self._ahead = bytearray()
         self._served = 0
-        self._heads: dict[bytes, Asked] = {}
+        self._heads: list[tuple[bytes, bytes, Asked]] = []
+        """What stands before and behind the length in heads that were read, and what they ask."""
         self._lingers = 0
 
     # What asyncio tells.
@@ -351,9 +357,9 @@ class Connection(asyncio.Protocol):
         """What comes of a body that a turn is owed has as long as a short one has to be there."""
         self._came = 0
         turn = self._turn
-        if self.paused or self._lingers:
+        if turn is None or self.paused or self._lingers:
             return
-        waits = turn is not None and turn.more and not self._held
+        waits = turn.more and not self._held
         self.deadline = self._server.now + self._server.limits.body_seconds if waits else 0.0
 
     def _hand(self, turn: Turn, piece: bytes) -> None:
@@ -391,43 +397,42 @@ class Connection(asyncio.Protocol):
                     self._keep(data[at:])
                     self._loop.call_soon(self._next)
                     return
+                recalled = self._recall(data, at)
+                if recalled is not None:
+                    asked, at, length = recalled
+                    if end - at >= length:
+                        body = data[at : at + length]
+                        at += length
+                        self._start(asked, body)
+                    else:
+                        self._fresh = False
+                        self._asked = asked
+                        self._await(length)
+                    continue
                 cut = data.find(_HEAD_END, at)
                 if cut >= 0:
                     cut += 4
                     head = data[at:cut]
-                    asked = self._heads.get(head)
                     at = cut
-                    if asked is not None:
-                        length = asked.length or 0
-                        if end - at >= length:
+                    self._feed(head)
+                    asked = self._asked
+                    if asked is not None and not self._over and self._wrong is None:
+                        self._learn(head, asked)
+                        length = asked.length
+                        if (
+                            length is not None
+                            and end - at >= length
+                            and length <= AT_ONCE
+                            and not asked.expects
+                        ):
+                            # It is all here, as it mostly is.
+                            self._parser = httptools.HttpRequestParser(self)
+                            self._forget()
                             body = data[at : at + length]
                             at += length
                             self._start(asked, body)
-                        else:
-                            self._fresh = False
-                            self._asked = asked
-                            self._expect(asked)
-                    else:
-                        self._feed(head)
-                        asked = self._asked
-                        if asked is not None and not self._over:
-                            self._learn(head, asked)
-                            length = asked.length
-                            if (
-                                length is not None
-                                and self._wrong is None
-                                and end - at >= length
-                                and length <= AT_ONCE
-                                and not asked.expects
-                            ):
-                                # It is all here, as it mostly is.
-                                self._parser = httptools.HttpRequestParser(self)
-                                self._forget()
-                                body = data[at : at + length]
-                                at += length
-                                self._start(asked, body)
-                                continue
-                        self._advance()
+                            continue
+                    self._advance()
                     continue
             piece = data[at : self._boundary(data, at)]
             at += len(piece)
@@ -488,25 +493,39 @@ class Connection(asyncio.Protocol):
             return BadRequest(501, "The method is not known here (RFC 9110 § 9.1)")
         return BadRequest(400, f"Not HTTP/1.1: {error or type(error).__name__}")
 
+    def _recall(self, data: bytes, at: int) -> tuple[Asked, int, int] | None:
+        """What a head asks that was read before, where its body begins, and how long that is.
+
+        Everything but the length is the same to the byte; that is a number as the parser takes it.
+        """
+        for before, behind, asked in self._heads:
+            if data.startswith(before, at):
+                start = at + len(before)
+                stop = data.find(b"\r", start, start + _DIGITS + 1)
+                if data.startswith(behind, stop) and (digits := data[start:stop]).isdigit():
+                    length = int(digits)
+                    if length <= self._server.at_once:
+                        return asked, stop + len(behind), length
+        return None
+
     def _learn(self, head: bytes, asked: Asked) -> None:
         """Remember a head that a client of an endpoint will say again.
 
         It was fed to the parser alone, which found it to end where it was cut and its length to be
         that of a body: it ends there for every body.
         """
-        known = self._heads
-        if asked.head is None or not asked.length or asked.length > AT_ONCE or len(head) > SHORT:
+        if asked.head is None or not asked.length or asked.length > self._server.at_once:
+            return  # What is longer is never asked for here, and would be learnt again and again.
+        if len(head) > SHORT or asked.expects:
             return
-        if (
-            self._wrong is not None
-            or self._body
-            or asked.expects
-            or not (asked.http11 and self.stays)
-        ):
+        if self._body or not (asked.http11 and self.stays):
             return
-        if len(known) >= REMEMBERED:
-            del known[next(iter(known))]
-        known[head] = asked
+        length = _LENGTH.search(head)
+        if length is not None:
+            known = self._heads
+            if len(known) >= REMEMBERED:
+                del known[0]
+            known.append((head[: length.start(1)], head[length.end(1) :], asked))
 
     def _advance(self) -> None:
         """Go on with what the parser has found."""
@@ -546,11 +565,17 @@ class Connection(asyncio.Protocol):
 
     def _expect(self, asked: Asked) -> None:
         """Wait for a body of known length; long ones are read by who wants them."""
-        self._owed = asked.length or 0
-        if self._owed > AT_ONCE or asked.expects:
+        length = asked.length or 0
+        if length > AT_ONCE or asked.expects:
+            self._owed = length
             self._start(asked, b"", more=True)
         else:
-            self.deadline = self._server.now + self._server.limits.body_seconds
+            self._await(length)
+
+    def _await(self, length: int) -> None:
+        """Wait for a short body, before anything begins."""
+        self._owed = length
+        self.deadline = self._server.now + self._server.limits.body_seconds
 
     def _end(self, turn: Turn) -> None:
         """The body is all there."""
