@@ -249,7 +249,14 @@ async def _by_ourselves(
     loop = asyncio.get_running_loop()
     unix = listener.family not in (socket.AF_INET, socket.AF_INET6)
     create = loop.create_unix_server if unix else loop.create_server
-    served = await create(lambda: Connection(h1), sock=listener, ssl=context, backlog=_BACKLOG)
+    served = await create(
+        lambda: Connection(h1),
+        sock=listener,
+        ssl=context,
+        # Until its end a handshake is no connection yet, and bounded by nothing else.
+        ssl_handshake_timeout=h1.limits.head_seconds if context is not None else None,
+        backlog=_BACKLOG,
+    )
     try:
         h1.start()
         listening()
