@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import random
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
@@ -24,11 +25,14 @@ from tests.transport.http.host import mirrored
 from interlock.protocol.call import Call
 from interlock.transport.http.asgi import App
 from interlock.transport.http.h1 import H1, Connection, Limits
+from interlock.transport.http.heads import Asked
 from interlock.transport.http.sessions import Sessions
 from interlock.wire.meta import Result
 
 OPEN: Final = 64
 """Connections over sockets at once."""
+ALIKE: Final = 0.05
+"""Of how many it is seen that what a connection remembers changes nothing."""
 PING_EVERY: Final = 2000
 PATIENCE: Final = 10.0
 
@@ -82,6 +86,10 @@ async def wait(call: Call) -> Result:
 
 async def big(call: Call) -> Result:
     return said("x" * 66_000)
+
+
+_OWN: Final = re.compile(rb"\r\n(?:date|mcp-session-id): [^\r]*")
+"""What no two answers have in common."""
 
 
 def desk() -> Desk:
@@ -158,7 +166,8 @@ def _by_line(chance: random.Random, data: bytes) -> bytes:
 
 def _by_number(chance: random.Random, data: bytes) -> bytes:
     name = chance.choice((b"Content-Length: ", b"HTTP/1.", b"\r\n"))
-    before, found, after = data.partition(name)
+    split = data.partition if chance.random() < 0.5 else data.rpartition
+    before, found, after = split(name)
     return (
         before
         + found
@@ -244,6 +253,8 @@ async def at_protocol(seed: str, count: int) -> str:
             data = mutated(chance)
             try:
                 answers += await _one(shared, data, chance)
+                if chance.random() < ALIKE:
+                    await _alike(shared, data)
             except Exception as error:
                 raise Wrong(f"{where}: request {number}, {error!r}, {data[:3000]!r}") from error
             if number % PING_EVERY == 0:
@@ -288,6 +299,30 @@ async def _one(shared: H1, data: bytes, chance: random.Random) -> int:
         line.close()
     await _until(lambda: connection not in shared.connections)
     return _judge(b"".join(line.written), data)
+
+
+class _Forgetful(Connection):
+    """A connection that reads each head as if it were the first."""
+
+    __slots__ = ()
+
+    def _learn(self, head: bytes, asked: Asked) -> None:
+        pass
+
+
+async def _alike(shared: H1, data: bytes) -> None:
+    said: list[bytes] = []
+    for kind in (Connection, _Forgetful):
+        connection = kind(shared)
+        line = Line(connection)
+        connection.data_received(data)
+        for _ in range(60):
+            await asyncio.sleep(0)
+        line.close()
+        await _until(lambda c=connection: c not in shared.connections)
+        said.append(_OWN.sub(b"", b"".join(line.written)))
+    if said[0] != said[1]:
+        raise Wrong(f"remembering changes {said[1][:1000]!r} into {said[0][:1000]!r}")
 
 
 async def _reads(connection: Connection, line: Line) -> bool:
