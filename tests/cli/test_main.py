@@ -52,7 +52,7 @@ def test_a_misspelt_command_is_refused_with_the_likely_one(run: Run):
         (["--nonsense"], "No such option"),
         (["run"], "Missing argument 'FILE[:OBJECT]'"),
         (["up", "--port", "http"], "'http' is not a valid integer"),
-        (["run", "x.py", "--port", "1"], "--host, --port and --sse are for HTTP"),
+        (["run", "x.py", "--port", "1"], "--port is for HTTP"),
     ],
 )
 def test_wrong_usage_is_refused_with_where_to_look(run: Run, args: list[str], told: str):
