@@ -1,17 +1,15 @@
 """The floor of stdio in Python: read a chunk, answer its lines, write once. Nothing is checked."""
 
-import argparse
 import os
 
+from asked import asked
 from bare_answers import DECODER, answer, answers
 
 CHUNK = 1 << 18
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--tools", type=int, default=2)
-    table = answers(parser.parse_args().tools)
+    table = answers(asked(tools=2)["tools"])
     rest: list[bytes] = []
     while data := os.read(0, CHUNK):
         whole, newline, tail = data.rpartition(b"\n")

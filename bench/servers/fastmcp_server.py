@@ -3,10 +3,10 @@
 JSON answers, sessions for legacy clients, uvicorn with uvloop and httptools, warnings only.
 """
 
-import argparse
 import logging
 from typing import TypedDict
 
+from asked import asked
 from fastmcp import FastMCP
 
 
@@ -51,13 +51,10 @@ def build(tools: int) -> FastMCP:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--http", type=int, metavar="PORT")
-    parser.add_argument("--tools", type=int, default=2)
-    options = parser.parse_args()
+    options = asked(http=None, tools=2, blobs=False)
     logging.disable(logging.INFO)
-    server = build(options.tools)
-    if options.http is None:
+    server = build(options["tools"])
+    if options["http"] is None:
         server.run("stdio", show_banner=False)
         return
 
@@ -66,7 +63,7 @@ def main() -> None:
     uvicorn.run(
         server.http_app(path="/mcp", json_response=True),
         host="127.0.0.1",
-        port=options.http,
+        port=options["http"],
         loop="uvloop",
         http="httptools",
         log_level="warning",

@@ -1,7 +1,8 @@
 """The bench's tools on Interlock, run as its users run it: `run(server)` with its own defaults."""
 
-import argparse
 from typing import TypedDict
+
+from asked import asked
 
 from interlock import Server, run
 
@@ -55,14 +56,8 @@ def build(tools: int, *, blobs: bool = False) -> Server:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--http", type=int, metavar="PORT")
-    parser.add_argument("--tools", type=int, default=2)
-    parser.add_argument("--blobs", action="store_true", help="also a tool with long answers")
     # What only some versions of `run` know is handed on only if it is asked for.
-    parser.add_argument("--server", default=argparse.SUPPRESS)
-    parser.add_argument("--workers", type=int, default=argparse.SUPPRESS)
-    options = vars(parser.parse_args())
+    options = asked(http=None, tools=2, blobs=False, server=..., workers=...)
     port = options.pop("http")
     server = build(options.pop("tools"), blobs=options.pop("blobs"))
     if port is None:

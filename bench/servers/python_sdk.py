@@ -3,10 +3,10 @@
 JSON answers, sessions for legacy clients, uvicorn with uvloop and httptools, warnings only.
 """
 
-import argparse
 import logging
 from typing import TypedDict
 
+from asked import asked
 from mcp.server.mcpserver import MCPServer
 
 
@@ -60,14 +60,10 @@ def build(tools: int, *, blobs: bool = False) -> MCPServer:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--http", type=int, metavar="PORT")
-    parser.add_argument("--tools", type=int, default=2)
-    parser.add_argument("--blobs", action="store_true", help="also a tool with long answers")
-    options = parser.parse_args()
+    options = asked(http=None, tools=2, blobs=False)
     logging.disable(logging.INFO)
-    server = build(options.tools, blobs=options.blobs)
-    if options.http is None:
+    server = build(options["tools"], blobs=options["blobs"])
+    if options["http"] is None:
         server.run("stdio")
         return
 
@@ -76,7 +72,7 @@ def main() -> None:
     uvicorn.run(
         server.streamable_http_app(json_response=True),
         host="127.0.0.1",
-        port=options.http,
+        port=options["http"],
         loop="uvloop",
         http="httptools",
         log_level="warning",
