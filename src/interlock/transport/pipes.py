@@ -29,6 +29,8 @@ _CHUNK: Final = 64 * 1024
 _STALLED: Final = 1.0
 """Seconds without a byte taken after which a closing channel gives up on its reader."""
 _FLUSH_AT_MOST: Final = 10.0
+_TOGETHER: Final = 16
+"""Answers that are written at once while more are made: whoever reads them has something to do."""
 
 
 AnyTransport = TypeVar("AnyTransport", asyncio.ReadTransport, asyncio.WriteTransport)
@@ -106,10 +108,13 @@ class PipeChannel(asyncio.Protocol):
         if b"\n" in message:
             # JSON has no raw newline inside a string, so this one stands between tokens.
             message = message.replace(b"\n", b" ")
-        if not self._outbox and not self._taking:
+        outbox = self._outbox
+        if not outbox and not self._taking:
             self._loop.call_soon(self._flush)
-        self._outbox.append(message)
+        outbox.append(message)
         self._outbox_size += len(message) + 1
+        if self._taking and len(outbox) >= _TOGETHER:
+            self._flush()
 
     @property
     def backlog(self) -> int:
