@@ -22,11 +22,13 @@ from typing import Any
 import httptools
 import machine
 import probes
-from questions import FIRST_ID, INITIALIZED, Question, decode, initialize, question
+from questions import FIRST_ID, INITIALIZED, WHO, Question, decode, initialize, question
 
 CHUNK, LARGE_CHUNK = 1 << 16, 1 << 18
 LARGE = 1 << 20
 STALLED = 60.0
+TRIES = 200
+"""Connections that are made until one comes to a certain worker."""
 AT_ONCE = 16
 GOOD = b"HTTP/1.1 200"
 CHUNKED = b"transfer-encoding: chunked"
@@ -99,11 +101,20 @@ class Wire:
     def __init__(self, port: int, question: Question, caller: Caller) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=STALLED)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.hurried = False
+        self.id = b""
+        self.sent = 0.0
+        self.pieces: list[bytes] = []
+        self.missing = 0
+        self.aim(port, question, caller)
+
+    def aim(self, port: int, question: Question, caller: Caller) -> None:
+        """Ask this from now on."""
         before, after = question.body(caller.era)
         headers = {
             "Host": f"127.0.0.1:{port}",
             "User-Agent": "bench",
-            **caller.headers(),
+            **question.headers(caller.era, caller.session, caller.version),
             "Content-Length": str(len(before) + len(str(FIRST_ID)) + len(after)),
         }
         if question.fresh:
@@ -117,11 +128,6 @@ class Wire:
             after.replace(b"%", b"%%"),
         )
         self.both = question.fresh
-        self.hurried = False
-        self.id = b""
-        self.sent = 0.0
-        self.pieces: list[bytes] = []
-        self.missing = 0
 
     def acknowledge(self) -> None:
         """Say at once that a piece came, to a server that waits for this before it sends the next."""
@@ -249,11 +255,16 @@ def wired(
     *,
     hurried: bool = False,
     awake: bool = True,
+    worker: int | None = None,
 ) -> Generator[Load]:
+    """Connections that ask; with *worker*, those alone that this process of a crew was given."""
     wires: list[Wire] = []
     load = None
     try:
-        wires.extend(Wire(port, asked, caller) for caller in callers)
+        for caller in callers:
+            wires.append(wire := Wire(port, asked, caller))
+            if worker is not None:
+                meet(wire, worker, port, asked, caller)
         for wire in wires:
             wire.hurried = hurried
         answers = [wires[0].learn() for _ in range(3)]
@@ -268,6 +279,19 @@ def wired(
             load.epoll.close()
         for wire in wires:
             wire.socket.close()
+
+
+def meet(wire: Wire, worker: int, port: int, asked: Question, caller: Caller) -> None:
+    """Connect anew until *worker* is at the other end."""
+    for _ in range(TRIES):
+        wire.aim(port, WHO, caller)
+        if b'"%d"' % worker in wire.learn():
+            wire.aim(port, asked, caller)
+            return
+        wire.socket.close()
+        wire.socket = socket.create_connection(("127.0.0.1", port), timeout=STALLED)
+        wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    raise RuntimeError(f"of {TRIES} connections none came to the worker with the pid {worker}")
 
 
 def measure(spec: dict[str, Any], load: Load) -> dict[str, Any]:
@@ -317,7 +341,10 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
     newest = [callers[-1 - at % len(callers)] for at in range(count)]
     idle = machine.resident(spec["pid"])
     hurried = spec.get("hurried", False)
-    with wired(spec["port"], asked, newest, hurried=hurried, awake=spec["awake"]) as load:
+    worker = spec.get("worker")
+    with wired(
+        spec["port"], asked, newest, hurried=hurried, awake=spec["awake"], worker=worker
+    ) as load:
         seen = measure(spec, load)
     callers[-1].check()
     for caller in callers:

@@ -122,6 +122,18 @@ def alone(pid: int) -> float:
     return _times(pid)
 
 
+def crew(pid: int, number: int) -> list[int]:
+    """The processes that serve for *pid*: those it started, once there are so many, or itself."""
+    if number == 1 and len(_family(pid)) == 1:
+        return [pid]
+    until = time.monotonic() + 20
+    while len(found := [each for each in _family(pid) if each != pid]) < number:
+        if time.monotonic() > until:
+            raise RuntimeError(f"{len(found)} of {number} workers have started")
+        time.sleep(0.1)
+    return sorted(found)
+
+
 def resident(pid: int) -> float:
     """Megabytes held by a process and those it started."""
     return sum(_resident(each) for each in _family(pid))

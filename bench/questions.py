@@ -195,3 +195,7 @@ def question(spec: Mapping[str, Any]) -> Question:
         asked = listing(int(size))
     through = spec.get("through")
     return asked if through is None else asked.through(through)
+
+
+WHO = Question("who", "tools/call", _call("who"), lambda result: True, mirrored="who")
+"""Which process of a crew answers: its pid, as text."""

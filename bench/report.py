@@ -552,8 +552,11 @@ def workers(rows: list[Row]) -> Chapter:
     ]
     opening = (
         "One worker shares one core with a load of 32 connections; two workers share two cores with "
-        "two such loads. So both halves double, and twice the rate is the most there can be; the "
-        "load takes about half of each core, so the rates are not those of the tables above."
+        "two such loads, each of which keeps to the worker on its own core. So both halves double, "
+        "and twice the rate is the most there can be; the load takes about half of each core, so the "
+        "rates are not those of the tables above. In the last line each load has connections to "
+        "both workers, as the kernel gives them out: half of the traffic then goes between two "
+        "virtual cores that are full, and waking the other costs more than the work."
     )
     return Chapter("Workers", opening, [Table("Workers, echo", heads, lines)])
 

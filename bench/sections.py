@@ -384,7 +384,10 @@ def upstreams(plan: Plan, servers: list[Target], numbers: tuple[int, ...]) -> li
 
 
 def workers(plan: Plan, servers: list[Target]) -> list[Row]:
-    """One worker that shares one core with a load, and two that share two cores with two loads."""
+    """One worker that shares one core with a load, and two that share two cores with two loads.
+
+    Each load keeps to the worker on its own core; once more it does not.
+    """
     ours = next(target for target in servers if target.key == "interlock")
     if not known.knows(ours.command[0], "workers"):
         print("workers: left out, as `run` has no such option yet", file=sys.stderr, flush=True)
@@ -403,21 +406,27 @@ def workers(plan: Plan, servers: list[Target]) -> list[Row]:
     with probe("load.py") as load, probe("load.py") as more, listening(plan, [*ways]) as pids:
         cells: list[tuple[Row, Once]] = []
         for each, pid in pids.items():
-            runs: list[Once] = []
-            row: Row = {}
-            for one, core in zip((load, more), ways[each], strict=False):
-                row, once = cell(
-                    plan,
-                    one,
-                    each,
-                    pid,
-                    question="echo",
-                    connections=32,
-                    era="modern",
-                    cores=(core,),
-                )
-                runs.append(once)
-            cells.append((row, lambda runs=runs: together(runs)))
+            members = machine.crew(pid, len(ways[each]))
+            for member, core in zip(members, ways[each], strict=True):
+                os.sched_setaffinity(member, {core})
+            for apart in (True, False) if len(members) > 1 else (True,):
+                runs: list[Once] = []
+                row: Row = {}
+                for one, core, member in zip((load, more), ways[each], members, strict=False):
+                    row, once = cell(
+                        plan,
+                        one,
+                        each,
+                        pid,
+                        question="echo",
+                        connections=32,
+                        era="modern",
+                        cores=(core,),
+                        worker=member if apart else None,
+                    )
+                    runs.append(once)
+                row["label"] += "" if apart else ", loads to either"
+                cells.append((row, lambda runs=runs: together(runs)))
         return told(rounds(plan, cells))
 
 

@@ -1,5 +1,6 @@
 """The bench's tools on Interlock, run as its users run it: `run(server)` with its own defaults."""
 
+import os
 from typing import TypedDict
 
 from asked import asked
@@ -31,6 +32,11 @@ async def extra(text: str, count: int = 1) -> str:
     return text * count
 
 
+async def who() -> str:
+    """The process that answers. One of several may."""
+    return str(os.getpid())
+
+
 async def greet(name: str) -> str:
     """A greeting for a name."""
     return f"Hello, {name}!"
@@ -60,6 +66,8 @@ def main() -> None:
     options = asked(http=None, tools=2, blobs=False, server=..., workers=...)
     port = options.pop("http")
     server = build(options.pop("tools"), blobs=options.pop("blobs"))
+    if "workers" in options:
+        server.tool(who)
     if port is None:
         run(server)
     else:
