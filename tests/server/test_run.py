@@ -318,3 +318,15 @@ def test_the_host_header_may_name_loopback_what_was_bound_and_what_was_said():
     assert "example.com" in allowed_hosts("127.0.0.1", ["example.com"])
     assert "192.0.2.7" in allowed_hosts("192.0.2.7", [])
     assert "0.0.0.0" not in allowed_hosts("0.0.0.0", [])
+
+
+def test_as_many_connections_are_taken_as_there_are_files_for():
+    script = (
+        "import resource; from interlock.server.web import fitting, Limits;"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400));"
+        "print(fitting(Limits()).connections, fitting(Limits(connections=7)).connections)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["300", "7"]

@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
+from msgspec import structs
+
 from interlock.errors import ConfigError
 from interlock.protocol.call import Service
 from interlock.server.seat import Seat
@@ -29,6 +31,9 @@ from interlock.transport.http.guards import BODY_LIMIT, LOOPBACK
 from interlock.transport.http.h1 import H1, Connection, Limits
 from interlock.transport.http.plain import Receive, Scope, Send
 from interlock.transport.http.sessions import Sessions
+
+if sys.platform != "win32":
+    import resource
 
 LEAVE_SECONDS: Final = 1
 """How long open HTTP requests get once the server is told to stop."""
@@ -236,6 +241,19 @@ async def served_nearby(app: HttpApp) -> AsyncGenerator[int]:
         await serving
 
 
+def fitting(limits: Limits) -> Limits:
+    """*limits* with no more connections than three in four of the files this process may have open.
+
+    The others are for whatever it serves with. So the idle give way before none can be accepted.
+    """
+    if sys.platform == "win32":
+        return limits
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return limits
+    return structs.replace(limits, connections=min(limits.connections, max(1, files * 3 // 4)))
+
+
 async def _by_ourselves(
     app: HttpApp,
     listener: socket.socket,
@@ -245,7 +263,7 @@ async def _by_ourselves(
     limits: Limits | None,
 ) -> None:
     endpoint = app if isinstance(app, App) else getattr(app, "endpoint", None)
-    h1 = H1(app, endpoint, limits, secure=context is not None)
+    h1 = H1(app, endpoint, fitting(limits or Limits()), secure=context is not None)
     loop = asyncio.get_running_loop()
     unix = listener.family not in (socket.AF_INET, socket.AF_INET6)
     create = loop.create_unix_server if unix else loop.create_server
