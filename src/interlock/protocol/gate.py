@@ -6,7 +6,6 @@ The transport knows requests, the gate knows tokens; neither has to know the oth
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeAlias, final, runtime_checkable
 
@@ -14,8 +13,9 @@ from msgspec import Struct
 
 from interlock.errors import ConfigError
 from interlock.protocol.call import Principal
+from interlock.wire.decoding import pattern
 
-_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
+_SCOPE: Final = pattern(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
 """One scope (RFC 6749 § 3.3), and no longer than anybody needs."""
 _UNASKED: Final = "offline_access"
 """A scope that no resource asks for: it is between a client and its issuer (2026-07-28 §

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from typing import Final
@@ -11,12 +10,13 @@ from msgspec import Raw
 
 from interlock.errors import HEADER_MISMATCH, RegistrationError, RpcError
 from interlock.protocol.call import Call
+from interlock.wire.decoding import pattern
 from interlock.wire.meta import members
 from interlock.wire.parameters import BadAnnotation, Mirrored, disagreement, mirrored
 from interlock.wire.tools import CallToolParams, Tool
 
-_WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
-_SECRETS: Final = re.compile(
+_WORDS: Final = pattern(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_SECRETS: Final = pattern(
     r"\b(?:password|passwd|passphrase|secret|token|credentials?|authorization|cookie|ssn"
     r"|api ?key|private ?key)\b"
 )

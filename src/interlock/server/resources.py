@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeAlias, cast
 
@@ -22,6 +21,7 @@ from interlock.server.shape import BadArguments
 from interlock.server.shelf import UNCACHED, Shelf
 from interlock.server.threads import Threads
 from interlock.wire.content import ResourceContents
+from interlock.wire.decoding import pattern
 from interlock.wire.inputs import InputRequired
 from interlock.wire.jsonrpc import encode
 from interlock.wire.meta import CacheHints, Result
@@ -33,11 +33,11 @@ from interlock.wire.resources import (
 )
 from interlock.wire.uri import BadTemplate, Template
 
-_URI: Final = re.compile(
+_URI: Final = pattern(
     r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~!$&'()*+,;=:@/?#\[\]-]|%[0-9A-Fa-f]{2})+"
 )
 """What RFC 3986 allows in a URI, roughly."""
-_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|[A-Za-z0-9+.-]*\{")
+_SCHEME: Final = pattern(r"[A-Za-z][A-Za-z0-9+.-]*:|[A-Za-z0-9+.-]*\{")
 
 _Found: TypeAlias = list[ResourceContents] | ReadResourceResult | InputRequired
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -29,6 +28,7 @@ from interlock.server.ledger import Answer, Ledger, Record, key_of, owner_of
 from interlock.server.parking import fits
 from interlock.server.subscriptions import Tell
 from interlock.server.worker import undeclared
+from interlock.wire.decoding import pattern
 from interlock.wire.meta import EmptyResult, PagedParams, RawResult, Result
 from interlock.wire.tasks import (
     CANCEL,
@@ -54,7 +54,7 @@ WATCHED: Final = 1_000
 ALL_WATCHED: Final = 10_000
 """How many tasks one subscription may follow, and all together."""
 
-_ID: Final = re.compile(r"[0-9a-f]{32}")
+_ID: Final = pattern(r"[0-9a-f]{32}")
 
 
 class Tasks:

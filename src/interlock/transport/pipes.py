@@ -51,7 +51,8 @@ class PipeChannel(asyncio.Protocol):
         """Bytes that came since the last receive, whole messages or not."""
         self._waiting: asyncio.Future[None] | None = None
         self._take: Take | None = None
-        self._taking = False
+        self._taking = 0
+        """While lines are handed over: how many more answers are written together."""
         self._held_back = False
         self._incoming: asyncio.ReadTransport | None = None
         self._outgoing: asyncio.WriteTransport | None = None
@@ -108,13 +109,16 @@ class PipeChannel(asyncio.Protocol):
         if b"\n" in message:
             # JSON has no raw newline inside a string, so this one stands between tokens.
             message = message.replace(b"\n", b" ")
-        outbox = self._outbox
-        if not outbox and not self._taking:
+        taking = self._taking
+        if not self._outbox and not taking:
             self._loop.call_soon(self._flush)
-        outbox.append(message)
+        self._outbox.append(message)
         self._outbox_size += len(message) + 1
-        if self._taking and len(outbox) >= _TOGETHER:
+        if taking == 1:
             self._flush()
+            self._taking = _TOGETHER
+        elif taking:
+            self._taking = taking - 1
 
     @property
     def backlog(self) -> int:
@@ -169,7 +173,7 @@ class PipeChannel(asyncio.Protocol):
         waiting = self._waiting
         if waiting is None or waiting.done() or self.backlog > MESSAGE_LIMIT:
             return False
-        self._taking = True
+        self._taking = _TOGETHER
         try:
             take(lines)
         except Exception as error:
@@ -177,7 +181,7 @@ class PipeChannel(asyncio.Protocol):
             if not waiting.done():
                 waiting.set_exception(error)
         finally:
-            self._taking = False
+            self._taking = 0
             self._flush()
         return True
 

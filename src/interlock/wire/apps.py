@@ -6,12 +6,12 @@ it in `_meta`, as a server writes it and a host reads it. How a host frames such
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import msgspec
 
+from interlock.wire.decoding import pattern
 from interlock.wire.meta import ClientCapabilities, Wire
 
 EXTENSION: Final = "io.modelcontextprotocol/ui"
@@ -31,7 +31,7 @@ _POLICY_NAMES: Final[dict[str, str]] = {
     "geolocation": "geolocation",
     "clipboardWrite": "clipboard-write",
 }
-_ORIGIN: Final = re.compile(
+_ORIGIN: Final = pattern(
     r"(?:https?|wss?)://(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
 )
 

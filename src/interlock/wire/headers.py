@@ -5,8 +5,9 @@ what is a column of `methods`, and comparing header with body is for who has bot
 """
 
 import binascii
-import re
 from base64 import b64encode
+
+from interlock.wire.decoding import pattern
 
 PROTOCOL_VERSION = b"mcp-protocol-version"
 METHOD = b"mcp-method"
@@ -20,7 +21,7 @@ LAST_EVENT_ID = b"last-event-id"
 _PREFIX = "=?base64?"
 _SUFFIX = "?="
 _SPACE = " \t"
-_PLAIN = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?|")
+_PLAIN = pattern(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?|")
 
 
 class BadHeader(ValueError):

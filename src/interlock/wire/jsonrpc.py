@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from codecs import getincrementaldecoder
 from typing import Any, Final, Literal, TypeAlias, final
 
@@ -65,17 +66,8 @@ class _Loose(Struct):
     method: Raw = Raw()
 
 
-_Batch: Final = msgspec.defstruct(
-    "_Batch",
-    [(f"message{number}", Raw, Raw()) for number in range(BATCH_LIMIT)],
-    array_like=True,
-    forbid_unknown_fields=True,
-)
-"""An array as a Struct: decoding stops at what is too many, where a list would take millions."""
-
 _message: Final = msgspec.json.Decoder(Message)
 _loose: Final = Decoder(_Loose)
-_batch: Final = Decoder(_Batch)
 _error: Final = Decoder(ErrorBody)
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -119,12 +111,27 @@ def read_batch(data: bytes) -> list[bytes] | Fault | None:
     if not data.lstrip(b" \t\r\n").startswith(b"["):
         return None
     try:
-        found = [bytes(each) for each in msgspec.structs.astuple(_batch.decode(data)) if each]
+        found = [bytes(each) for each in msgspec.structs.astuple(_several().decode(data)) if each]
     except msgspec.ValidationError:
         return Fault(INVALID_REQUEST, f"Not a batch: it has more than {BATCH_LIMIT} messages")
     except UNREADABLE as error:
         return Fault(PARSE_ERROR, f"Not valid JSON: {error}")
     return found or Fault(INVALID_REQUEST, "Not a batch: it is empty")
+
+
+@functools.cache
+def _several() -> msgspec.json.Decoder[Struct]:
+    """Reads an array as a Struct: decoding stops at what is too many, where a list would take millions.
+
+    Made when the first array comes: hardly anybody sends one.
+    """
+    batch = msgspec.defstruct(
+        "_Batch",
+        [(f"message{number}", Raw, Raw()) for number in range(BATCH_LIMIT)],
+        array_like=True,
+        forbid_unknown_fields=True,
+    )
+    return msgspec.json.Decoder(batch)
 
 
 def join_batch(messages: list[bytes]) -> bytes:

@@ -6,13 +6,13 @@ what was found.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import msgspec
 from msgspec import Raw, Struct
 
+from interlock.wire.decoding import pattern
 from interlock.wire.headers import PARAM_PREFIX, BadHeader, decode_value, encode_value
 from interlock.wire.jsonrpc import UNREADABLE
 from interlock.wire.meta import members
@@ -22,8 +22,8 @@ ANNOTATION: Final = "x-mcp-header"
 
 Kind: TypeAlias = Literal["string", "integer", "boolean"]
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_TOKEN: Final = pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NUMBER: Final = pattern(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _SAFE: Final = 2**53 - 1
 """The largest integer that every JSON reader reads as written."""
 

@@ -6,9 +6,9 @@ stands in a SKILL.md is for `frontmatter`.
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final, Literal
 
+from interlock.wire.decoding import pattern
 from interlock.wire.meta import CacheableResult, PagedParams, PagedResult, Params, Result, Wire
 from interlock.wire.resources import Resource
 
@@ -28,7 +28,7 @@ BYTES: Final = 16 * 1024 * 1024
 DESCRIPTION: Final = 1024
 """The most characters of a description."""
 
-_NAME: Final = re.compile(r"(?!.*--)[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+_NAME: Final = pattern(r"(?!.*--)[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 
 
 class SkillFile(Wire, frozen=True):

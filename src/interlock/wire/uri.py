@@ -28,6 +28,8 @@ from urllib.parse import quote, unquote_to_bytes
 
 from msgspec import Struct
 
+from interlock.wire.decoding import pattern
+
 LIMIT = 8192
 """Characters in a URI, or a template: longer ones do not match, or are refused."""
 _QUADRATIC_LIMIT = 2048
@@ -190,15 +192,15 @@ class _Expression(Struct, frozen=True):
 
 _Part: TypeAlias = str | _Expression
 
-_LITERAL = re.compile(
+_LITERAL = pattern(
     r"""(?:[^\x00-\x20"%<>\\^`{|}\x7f-\x9f\ud800-\udfff]|%[0-9A-Fa-f]{2})+""",
 )
-_VARIABLE = re.compile(
+_VARIABLE = pattern(
     r"((?:\w|%[0-9A-F]{2})(?:\.?(?:\w|%[0-9A-F]{2}))*)(?:(\*)|:([1-9][0-9]{0,3}))?",
     re.ASCII | re.IGNORECASE,
 )
-_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_CHARACTER = re.compile(r"%[0-9A-Fa-f]{2}|.", re.DOTALL)
+_LONE_PERCENT = pattern(r"%(?![0-9A-Fa-f]{2})")
+_CHARACTER = pattern(r"%[0-9A-Fa-f]{2}|.", re.DOTALL)
 _RESERVED = ":/?#[]@!$&'()*+,;="
 _ASCII = "".join(map(chr, range(128)))
 
@@ -344,7 +346,7 @@ _PARAMETERS = {
 }
 """What comes by name, and the fragment at the end: optional, and all of it in one group."""
 
-_TRAVERSAL = re.compile(r"[\x00-\x1f\x7f-\x9f]|(?:\A|[/\\?#])\.\.(?:\Z|[/\\?#])")
+_TRAVERSAL = pattern(r"[\x00-\x1f\x7f-\x9f]|(?:\A|[/\\?#])\.\.(?:\Z|[/\\?#])")
 _OUTSIDE_TRIPLET = r"(?<!%)(?<!%[0-9A-Fa-f])"
 
 
