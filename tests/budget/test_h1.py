@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import cProfile
-import gc
-import pstats
 import sys
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TypeAlias, cast
 
 import pytest
+from tests.budget.counting import own_calls
 from tests.budget.test_calls import CALL, LIST, a_server
 from tests.peers import MODERN
 
-import interlock
 from interlock.transport.http.asgi import App
 from interlock.transport.http.h1 import H1, Connection
 
@@ -25,10 +20,6 @@ STRANGE = 138
 """One whose head is read for the first time."""
 BEFORE_312 = 6
 """More where a handler cannot begin in the step that read its call, and is a task."""
-
-HERE = str(Path(interlock.__file__).parent)
-Where: TypeAlias = tuple[str, int, str]
-Entry: TypeAlias = tuple[int, int, float, float, dict[Where, tuple[int, int, float, float]]]
 
 
 class Transport(asyncio.Transport):
@@ -88,24 +79,9 @@ async def cost(app: App, body: bytes, method: str, name: str | None, *, known: b
 
     for number in range(3):
         await once(number)
-    profile = cProfile.Profile()
-    gc.disable()
-    try:
-        profile.enable()
-        await once(3)
-        profile.disable()
-    finally:
-        gc.enable()
+    total = await own_calls(lambda: once(3))
     server.close()
     await server.drain(0)
-    # By function, where it stands first: primitive calls, calls, own time, time, callers.
-    entries = cast("dict[Where, Entry]", vars(pstats.Stats(profile))["stats"])
-    total = 0
-    for (file, _, _), (_, calls, _, _, callers) in entries.items():
-        if file.startswith(HERE):
-            total += calls
-        elif file == "~":
-            total += sum(callers[where][0] for where in callers if where[0].startswith(HERE))
     return total
 
 

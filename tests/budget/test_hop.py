@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import cProfile
-import gc
 import json
 import os
-import pstats
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any
 
+from tests.budget.counting import own_calls
 from tests.peers import modern
 
-import interlock
 from interlock import Server
 from interlock.gateway.config import load
 from interlock.gateway.gateway import Gateway
@@ -25,16 +22,12 @@ from interlock.protocol.exchange import Exchange
 from interlock.protocol.session import Session
 from interlock.wire.methods import TO_SERVER
 
-Where: TypeAlias = tuple[str, int, str]
-Entry: TypeAlias = tuple[int, int, float, float, dict[Where, tuple[int, int, float, float]]]
-
 HOP_CALLS = 58
 LEGACY_CALLS = 13
 """What a server of the handshake era adds: what it asks comes in the middle of a call."""
 LIST_CALLS = 27
 """A list of all that there is, however many servers it is of."""
 MANY = 100
-HERE = str(Path(interlock.__file__).parent)
 
 UPSTREAM = """
 from interlock import Server, run
@@ -99,23 +92,7 @@ async def our_calls(
 
     for _ in range(3):
         assert right(json.loads(await once())["result"])
-    profile = cProfile.Profile()
-    gc.disable()
-    try:
-        profile.enable()
-        await once()
-        profile.disable()
-    finally:
-        gc.enable()
-    # By function, where it stands first: primitive calls, calls, own time, time, callers.
-    entries = cast("dict[Where, Entry]", vars(pstats.Stats(profile))["stats"])
-    total = 0
-    for (file, _, _), (_, calls, _, _, callers) in entries.items():
-        if file.startswith(HERE):
-            total += calls
-        elif file == "~":
-            total += sum(callers[where][0] for where in callers if where[0].startswith(HERE))
-    return total
+    return await own_calls(once)
 
 
 @asynccontextmanager

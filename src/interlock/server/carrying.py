@@ -60,6 +60,7 @@ class Carrier:
         try:
             self._leave = await self._bus.subscribe(self._topic, self._hear)
         except BaseException:
+            # Cancelled or failed, it has not started: the next try starts anew.
             self._started = False
             raise
         self._subscriptions.carry(self._say)

@@ -127,6 +127,7 @@ class Errand:
         try:
             kept = await self._ledger.create(key, record)
         except BaseException:
+            # However it ends, cancellation included: who listens for what is not kept would for ever.
             await unsubscribe()
             raise
         if not kept:

@@ -153,6 +153,7 @@ class Worker:
                     errand.refuse()
                     await asyncio.wait([errand.task])
         except BaseException:
+            # Its caller left, above all: what it began does not go on without it.
             await errand.end()
             raise
         if record is None:
