@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = 246
+MODULES = 239
 HEAVY = {
     "aiohttp",
     "click",

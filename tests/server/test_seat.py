@@ -48,7 +48,7 @@ def test_it_listens_says_that_it_serves_and_shares_a_store(crew: socket.socket):
     found.serves("the server")
     assert crew.recv(100) == b"the server"
     assert isinstance(found.store, SqliteStore)
-    assert found.store.path.parent == found.folder
+    assert str(found.store.path.parent) == found.folder
     assert found.store is found.store
 
 
@@ -68,12 +68,13 @@ def test_a_variable_without_the_sockets_it_speaks_of_is_no_seat(
 
 def test_the_folder_goes_with_the_last_and_not_before(crew: socket.socket):
     found = given()
-    (found.folder / "shared.sqlite").touch()
+    folder = Path(found.folder)
+    (folder / "shared.sqlite").touch()
     found.leave()
-    assert found.folder.exists()
+    assert folder.exists()
     found.abandoned = True
     found.leave()
-    assert not found.folder.exists()
+    assert not folder.exists()
     found.leave()
     with found.listener():
         pass

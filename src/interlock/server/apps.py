@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final, get_args
 
 import msgspec
@@ -25,7 +25,7 @@ from interlock.wire.content import ResourceContents
 from interlock.wire.meta import CacheHints
 from interlock.wire.resources import Resource
 
-Html = str | Path | Callable[[], Any]
+Html = str | os.PathLike[str] | Callable[[], Any]
 """A page: the whole of it, the file it is in, or a function that gives it."""
 
 _DOMAINS: Final = ("connect_domains", "resource_domains", "frame_domains", "base_uri_domains")
@@ -84,10 +84,11 @@ def _giving(html: Html, contents: Callable[[str], ResourceContents]) -> Callable
             return contents(html)
 
         return whole
-    if isinstance(html, Path):
+    if not callable(html):
 
         def file() -> ResourceContents:
-            return contents(html.read_text(encoding="utf-8"))
+            with open(html, encoding="utf-8") as page:  # noqa: PTH123 - pathlib is a dozen modules
+                return contents(page.read())
 
         return file
     if inspect.iscoroutinefunction(html):

@@ -7,12 +7,12 @@ import contextlib
 import gc
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, Literal
 
 from interlock.errors import ConfigError
 from interlock.protocol.call import Service
 from interlock.server.seat import seat
+from interlock.transport.awake import awake_loop
 from interlock.transport.duplex import serve
 from interlock.transport.stdio import Claimed, StdioChannel, claim
 
@@ -67,21 +67,20 @@ def run(
         if workers > 1:
             raise ConfigError("Over stdio one process serves one client: workers= is for HTTP")
         claimed = claim()
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve_stdio(service, claimed))
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            asyncio.Runner(loop_factory=awake_loop) as runner,
+        ):
+            runner.run(serve_stdio(service, claimed))
         return
     if transport != "http":
         raise ConfigError(f"{transport!r} is no transport: 'stdio' or 'http' is expected")
     # Kept out of programs that serve over stdio or not at all, with the web server beneath.
-    from interlock.server.web import At, lead, run_http
+    from interlock.server.web import lead, placed, run_http
 
     if sse and workers > 1:
         raise ConfigError(NO_SSE)
-    at = At(
-        Path(certificate) if certificate is not None else None,
-        Path(key) if key is not None else None,
-        Path(unix) if unix is not None else None,
-    )
+    at = placed(certificate, key, unix)
     mine = seat() if workers > 1 else None
     if workers > 1 and mine is None:
         lead(workers, host, port, at)

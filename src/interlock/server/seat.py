@@ -13,7 +13,6 @@ import signal
 import socket
 import threading
 import time
-from pathlib import Path
 from typing import Final
 
 from interlock.store.ports import Store
@@ -31,7 +30,7 @@ class Seat:
     Its *number* counts from 0; who takes the place of one that died has the same.
     """
 
-    def __init__(self, number: int, link: int, listener: int, folder: Path) -> None:
+    def __init__(self, number: int, link: int, listener: int, folder: str) -> None:
         self.number = number
         self.crew = os.getppid()
         """The process that watches."""
@@ -52,7 +51,7 @@ class Seat:
         """What the whole crew keeps and says together, for as long as it lives."""
         from interlock.store.sqlite import SqliteStore  # for crews alone
 
-        return SqliteStore(self.folder / "shared.sqlite")
+        return SqliteStore(f"{self.folder}/shared.sqlite")
 
     def watch(self) -> None:
         """Leave when the crew is gone, however it ended.
@@ -70,9 +69,10 @@ class Seat:
         """Remove what is shared, if nobody else is left to."""
         if self.abandoned:
             with contextlib.suppress(OSError):  # Another does the same at the same time.
-                for file in self.folder.iterdir():
-                    file.unlink(missing_ok=True)
-                self.folder.rmdir()
+                for file in os.scandir(self.folder):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(file)  # noqa: PTH108 - pathlib is a dozen modules
+                os.rmdir(self.folder)  # noqa: PTH106
 
     def _watch(self) -> None:
         with contextlib.suppress(OSError):
@@ -98,4 +98,4 @@ def seat() -> Seat | None:
         return None  # The variable was inherited, and what it speaks of was not.
     for descriptor in (link, listener):
         os.set_inheritable(descriptor, False)
-    return Seat(number, link, listener, Path(words[4]))
+    return Seat(number, link, listener, words[4])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from interlock.errors import (
@@ -170,7 +170,7 @@ class Server:
             )
 
         self._new_shelf = shelf
-        self._offer_skills: Callable[[Path, str], None] | None = None
+        self._offer_skills: Callable[[str | os.PathLike[str], str], None] | None = None
         self.tools = Tools(
             shelf("tools", "tool", "tools", shown=shown, hidden=_hidden),
             self._context,
@@ -411,7 +411,7 @@ class Server:
         return register
 
     def skills(
-        self, folder: str | Path, *, prefix: str = "", cache: CacheHints | None = None
+        self, folder: str | os.PathLike[str], *, prefix: str = "", cache: CacheHints | None = None
     ) -> None:
         """Offer the skills in a folder: each directory with a SKILL.md, at any depth, or itself.
 
@@ -429,7 +429,7 @@ class Server:
             self._routes |= skills.routes
             self._introduction.extensions[SKILLS] = SETTINGS
             self._offer_skills = skills.offer
-        self._offer_skills(Path(folder), prefix)
+        self._offer_skills(folder, prefix)
 
     def remove_tool(self, name: str) -> None:
         """Stop offering a tool; calls that run go on. Raises `KeyError` if there is none."""

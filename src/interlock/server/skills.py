@@ -8,6 +8,7 @@ reads it, because its digest is not the one announced.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -98,14 +99,14 @@ class Skills:
         )
         resources.templates.add(FunctionTemplate(self._read, template, hints))
 
-    def offer(self, path: Path, prefix: str = "") -> None:
+    def offer(self, path: str | os.PathLike[str], prefix: str = "") -> None:
         """Offer what is in a folder now, and whatever will be there later.
 
         Raises `RegistrationError` for a folder that is none, and for the first skill in it that
         hosts would refuse; one that becomes so later is left out, and the log says why.
         """
         try:
-            folder = Folder(path.resolve(strict=True), prefix)
+            folder = Folder(Path(path).resolve(strict=True), prefix)
             seen = folder.look()
             found, bad = folder.scan(seen)
         except OSError as error:

@@ -175,6 +175,19 @@ class At(NamedTuple):
         return context
 
 
+def placed(
+    certificate: str | os.PathLike[str] | None,
+    key: str | os.PathLike[str] | None,
+    unix: str | os.PathLike[str] | None,
+) -> At:
+    """Where paths say that are written as users write them."""
+    return At(
+        Path(certificate) if certificate is not None else None,
+        Path(key) if key is not None else None,
+        Path(unix) if unix is not None else None,
+    )
+
+
 async def serve_http(
     app: HttpApp,
     host: str,

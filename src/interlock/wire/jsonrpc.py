@@ -23,7 +23,7 @@ keep all of it alive, for as long as a call may be held, and be counted as the l
 
 
 @final
-class Message(Struct):
+class Message(Struct, gc=False):
     """Any message, as far as its envelope: which kind it is shows in what is set.
 
     A request has a method and an id, a notification a method alone, a response an id and a result

@@ -58,8 +58,11 @@ class _Named(StructMeta):
         return super().__new__(cls, name, bases, namespace, **options)
 
 
-class Wire(Struct, metaclass=_Named, rename="camel", omit_defaults=True):
-    """The base of everything that crosses the wire: camel case there, absent if left at default."""
+class Wire(Struct, metaclass=_Named, rename="camel", omit_defaults=True, gc=False):
+    """The base of everything that crosses the wire: camel case there, absent if left at default.
+
+    It holds what JSON can say, in which there are no circles: the garbage collector need not look.
+    """
 
 
 class Icon(Wire, frozen=True):
