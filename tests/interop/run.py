@@ -39,14 +39,22 @@ class Check(NamedTuple):
     """Before it is run, "TARGET" stands for the words that reach the server, "URL" for its address."""
     serve: str = ""
     """What must be listening: "http" (our server), "uvicorn" or "hypercorn" (others' HTTP servers
-    with our endpoint behind them), "gateway" (before it), "everything" (a server of
-    others) or "bridge" (the gateway before servers of others)."""
+    with our endpoint behind them), "gateway" (before it), "everything" (a server of others) or
+    "bridge" (the gateway before servers of others); the gateway also as "gateway uvicorn" and
+    "bridge uvicorn"."""
     limit: float = 30
 
 
 def checks() -> list[Check]:
     found: list[Check] = []
-    ways = {"stdio": ("", ""), "http": ("http", ""), "gateway": ("gateway", "fixture")}
+    ways = {
+        "stdio": ("", ""),
+        "http": ("http", ""),
+        "uvicorn": ("uvicorn", ""),
+        "hypercorn": ("hypercorn", ""),
+        "gateway": ("gateway", "fixture"),
+        "gateway on uvicorn": ("gateway uvicorn", "fixture"),
+    }
     for way, (serve, prefix) in ways.items():
         python = HERE / "peers/python2.py"
         for mode in ("auto", "legacy", "2026-07-28"):
@@ -60,23 +68,19 @@ def checks() -> list[Check]:
             found.append(Check(f"client typescript 2.4 {mode} {way}", command, serve))
         command = (NODE, script, "1", prefix, "TARGET")
         found.append(Check(f"client typescript 1.32 {way}", command, serve))
-    for other in ("uvicorn", "hypercorn"):
-        for mode in ("auto", "legacy"):
-            command = (PEERS / "mcp2/bin/python", HERE / "peers/python2.py", mode, "", "TARGET")
-            found.append(Check(f"client python 2.3 {mode} {other}", command, other))
-            command = (NODE, HERE / "peers/typescript.mjs", mode, "", "TARGET")
-            found.append(Check(f"client typescript 2.4 {mode} {other}", command, other))
-    for mode in ("auto", "legacy", "2026-07-28"):
-        command = (PEERS / "mcp2/bin/python", HERE / "peers/bridge.py", mode, "URL")
-        found.append(Check(f"bridge python 2.3 {mode}", command, "bridge"))
-        command = (PEERS / "mcp2/bin/python", HERE / "peers/relayed.py", mode, "URL")
-        found.append(Check(f"relayed to python 2.3 {mode}", command, "bridge"))
-    for era in ("modern", "legacy"):
-        command = (sys.executable, HERE / "relayed.py", era, "URL")
-        found.append(Check(f"relayed to ours {era}", command, "bridge"))
-    for host in ("claude", "codex", "gemini"):
-        command = (sys.executable, HERE / "hosts.py", host, "URL", "STDIO")
-        found.append(Check(f"host {host}", command, "gateway", 90))
+    for on in ("", " uvicorn"):
+        where = f" on{on}" if on else ""
+        for mode in ("auto", "legacy", "2026-07-28"):
+            command = (PEERS / "mcp2/bin/python", HERE / "peers/bridge.py", mode, "URL")
+            found.append(Check(f"bridge python 2.3 {mode}{where}", command, f"bridge{on}"))
+            command = (PEERS / "mcp2/bin/python", HERE / "peers/relayed.py", mode, "URL")
+            found.append(Check(f"relayed to python 2.3 {mode}{where}", command, f"bridge{on}"))
+        for era in ("modern", "legacy"):
+            command = (sys.executable, HERE / "relayed.py", era, "URL")
+            found.append(Check(f"relayed to ours {era}{where}", command, f"bridge{on}"))
+        for host in ("claude", "codex", "gemini"):
+            command = (sys.executable, HERE / "hosts.py", host, "URL", "STDIO")
+            found.append(Check(f"host {host}{where}", command, f"gateway{on}", 90))
     found += [
         Check(f"server {server} stdio", (sys.executable, HERE / "ours.py", server))
         for server in ("time", "git", "everything")
@@ -119,7 +123,8 @@ def listening(
             servers: dict[str, dict[str, object]] = {
                 "fixture": {"command": interlock, "args": ["run", str(FIXTURE)]}
             }
-            if what == "bridge":
+            before, _, on = what.partition(" ")
+            if before == "bridge":
                 remote = start("everything.log", NODE, EVERYTHING, "streamableHttp")
                 servers = {
                     "everything": {"command": str(NODE), "args": [str(EVERYTHING), "stdio"]},
@@ -128,7 +133,8 @@ def listening(
                 }
             config = scratch / "gateway.json"
             config.write_text(json.dumps({"mcpServers": servers}))
-            yield start("server.log", interlock, "up", "--config", config, "--port", "PORT")
+            by = ("--server", on) if on else ()
+            yield start("server.log", interlock, "up", "--config", config, "--port", "PORT", *by)
 
 
 @contextlib.contextmanager
