@@ -280,7 +280,7 @@ def main() -> int:
         for done in as_completed(running):
             name = running[done].name
             seconds, wrong = done.result()
-            print(f"{name:40} {'FAILED' if wrong else 'ok':6} {seconds:5.1f} s", flush=True)
+            print(f"{name:44} {'FAILED' if wrong else 'ok':6} {seconds:5.1f} s", flush=True)
             for line in wrong:
                 print(f"    {line}", flush=True)
             if wrong:
