@@ -37,10 +37,12 @@ SECONDS: Final = 60.0
 
 
 def authorize(
-    folder: Path, revision: str, *, verbose: bool = False
+    folder: Path, revision: str, behind: str = "h1", *, verbose: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run both scenarios at *revision*; what they found is then under *folder*, as the suite leaves
-    it (`**/checks.json`), and what it said in *folder*/suite.log.
+    """Run both scenarios at *revision*, with the issuer *behind* an HTTP server.
+
+    What they found is then under *folder*, as the suite leaves it (`**/checks.json`), and what it
+    said in *folder*/suite.log.
     """
     port, callback = free_port(), free_port()
     command = [str(PEER / "bin/node"), str(PEER / SUITE), "authorization"]
@@ -50,7 +52,7 @@ def authorize(
     if verbose:
         command.append("--verbose")
     folder.mkdir(parents=True, exist_ok=True)
-    with issuing(port, callback):
+    with issuing(port, callback, behind):
         suite = subprocess.Popen(
             command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -133,11 +135,12 @@ def load(
 
 
 @contextmanager
-def issuing(port: int, callback: int) -> Generator[None]:
-    """Our issuer, until the block ends."""
-    command = [sys.executable, str(HERE / "issuer.py"), "--port", str(port)]
+def issuing(port: int, callback: int, behind: str) -> Generator[None]:
+    """Our issuer behind an HTTP server, until the block ends."""
+    command = [sys.executable, "-m", "tests.conformance.issuer", "--port", str(port)]
+    command += ["--callback", str(callback), "--behind", behind]
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen([*command, "--callback", str(callback)], stderr=errors)
+        process = subprocess.Popen(command, cwd=PROJECT, stderr=errors)
         try:
             until_listening(process, port, errors)
             yield

@@ -133,7 +133,7 @@ def run_leg(leg: Leg, only: str | None, behind: str, *, verbose: bool) -> dict[s
     folder = OUT / leg.name
     shutil.rmtree(folder, ignore_errors=True)
     if leg.side == "authorization":
-        return authorization(leg, folder, verbose=verbose)
+        return authorization(leg, folder, behind, verbose=verbose)
     if leg.side == "server":
         with fixture_server(behind) as url:
             return scenarios(leg, only, folder, ["--url", url], verbose=verbose)
@@ -150,9 +150,9 @@ def run_leg(leg: Leg, only: str | None, behind: str, *, verbose: bool) -> dict[s
     return found
 
 
-def authorization(leg: Leg, folder: Path, *, verbose: bool) -> dict[str, Scenario]:
+def authorization(leg: Leg, folder: Path, behind: str, *, verbose: bool) -> dict[str, Scenario]:
     """Run the scenarios of an authorization server, which come together: one needs the other's find."""
-    done = authorize(folder.relative_to(PROJECT), leg.revision, verbose=verbose)
+    done = authorize(folder.relative_to(PROJECT), leg.revision, behind, verbose=verbose)
     if verbose:
         print(done.stdout)
     found = dict(read(leg, folder))
@@ -229,7 +229,7 @@ def read(leg: Leg, folder: Path) -> Iterator[tuple[str, Scenario]]:
 
 def servers_for(leg: Leg) -> tuple[str, ...]:
     """What the endpoint is put behind, one after the other, where nobody says it."""
-    return SERVERS if leg.side == "server" else (OWN,)
+    return (OWN,) if leg.side == "client" else SERVERS
 
 
 @contextmanager
