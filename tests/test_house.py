@@ -44,7 +44,7 @@ HOME: dict[str, str | tuple[str, ...]] = {
     "click": "cli/",
     "cryptography": "protocol/sealing.py",
     "ctypes": "transport/process.py",
-    "httptools": "transport/http/h1.py",
+    "httptools": "transport/http/reader.py",
     "joserfc": "auth/jwt.py",
     "jsonschema_rs": "protocol/schema.py",
     "keyring": "auth/keeping.py",

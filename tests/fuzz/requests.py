@@ -24,6 +24,7 @@ from tests.transport.http.host import mirrored
 
 from interlock.protocol.call import Call
 from interlock.transport.http.asgi import App
+from interlock.transport.http.familiar import Familiar
 from interlock.transport.http.h1 import H1, Connection, Limits
 from interlock.transport.http.heads import Asked
 from interlock.transport.http.sessions import Sessions
@@ -306,7 +307,17 @@ class _Forgetful(Connection):
 
     __slots__ = ()
 
-    def _learn(self, head: bytes, asked: Asked) -> None:
+    def __init__(self, server: H1) -> None:
+        super().__init__(server)
+        self._familiar = _Nobody(0)
+
+
+class _Nobody(Familiar):
+    """Whom nothing is familiar to."""
+
+    __slots__ = ()
+
+    def learn(self, head: bytes, asked: Asked) -> None:
         pass
 
 

@@ -30,6 +30,7 @@ from interlock.protocol.gate import Denial, RawHeaders
 from interlock.server.web import At, serve_http
 from interlock.transport.http import h1
 from interlock.transport.http.asgi import App
+from interlock.transport.http.familiar import REMEMBERED
 from interlock.transport.http.h1 import H1, AsgiApp, Connection, Limits
 from interlock.transport.http.turn import AHEAD
 from interlock.wire.meta import Result
@@ -121,7 +122,7 @@ async def test_nothing_of_one_request_is_taken_for_another_however_often_heads_c
             assert (status, f'"id":{turn % 10}'.encode() in body) == (200, True)
             assert text.encode() in body
         (connection,) = here.connections
-        assert 1 <= len(connection._heads) <= h1.REMEMBERED  # pyright: ignore[reportPrivateUsage]
+        assert 1 <= len(connection._familiar.heads) <= REMEMBERED  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_many_heads_in_turn_are_forgotten_and_each_still_gets_its_answer():
@@ -131,7 +132,7 @@ async def test_many_heads_in_turn_are_forgotten_and_each_still_gets_its_answer()
             await talk.send(data)
             assert f"text {turn}".encode() in (await answered(talk))[1]
         (connection,) = here.connections
-        assert len(connection._heads) == h1.REMEMBERED  # pyright: ignore[reportPrivateUsage]
+        assert len(connection._familiar.heads) == REMEMBERED  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_a_head_is_known_whatever_the_length_of_its_body():
@@ -141,7 +142,7 @@ async def test_a_head_is_known_whatever_the_length_of_its_body():
             status, body = await answered(talk)
             assert (status, body.count(b"q")) == (200, length)
         (connection,) = here.connections
-        assert len(connection._heads) == 1  # pyright: ignore[reportPrivateUsage]
+        assert len(connection._familiar.heads) == 1  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ async def test_a_head_that_was_refused_is_not_remembered(said: dict[str, str]):
             await talk.send(post(call("echo"), **said))
             assert (await answered(talk))[0] == 403
         (connection,) = here.connections
-        assert not connection._heads  # pyright: ignore[reportPrivateUsage]
+        assert not connection._familiar.heads  # pyright: ignore[reportPrivateUsage]
 
 
 class Doorkeeper:

@@ -1,41 +1,34 @@
-"""The MCP endpoint straight on an asyncio protocol with httptools: HTTP/1.1 (RFC 9112), one server.
+"""The MCP endpoint straight on an asyncio protocol: HTTP/1.1 (RFC 9112), one server.
 
 A POST to the endpoint goes from its bytes to `App.post` with nothing in between. Everything else,
-and every request whose body is long or does not come at once, is handed to the app as ASGI.
-
-A connection that is kept says the same head again and again, but for the length of its body. One
-that was read and let through is remembered, for as long as the connection lives; the same bytes are
-then not read a second time.
+and every request whose body is long or does not come at once, is handed to the app as ASGI. What
+comes is read in `reader.py`, unless `familiar.py` knows it; what goes is written in `turn.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, cast
 
-import httptools
 from msgspec import Struct
 
 from interlock.errors import INTERNAL_ERROR, INVALID_REQUEST
 from interlock.protocol.ladder import Refusal
 from interlock.transport.eager import eagerly
 from interlock.transport.http.asgi import App
+from interlock.transport.http.familiar import Familiar
 from interlock.transport.http.hardening import SAFE
-from interlock.transport.http.heads import FIELDS, TARGET_LIMIT, Asked, BadRequest, judge
-from interlock.transport.http.plain import JSON, Header, Receive, Scope, Send
+from interlock.transport.http.heads import Asked, BadRequest
+from interlock.transport.http.plain import JSON, Receive, Scope, Send
+from interlock.transport.http.reader import HEAD_END, Reader, Rules
 from interlock.transport.http.turn import AHEAD, Stationery, Turn, opening
 
 log: Final = logging.getLogger("interlock.http")
 
 AT_ONCE: Final = 64 * 1024
 """Up to this size a body is collected here, before anything begins with its request."""
-REMEMBERED: Final = 4
-"""How many heads a connection remembers."""
-SHORT: Final = 2048
-"""The longest head that is remembered, in bytes."""
 IN_A_ROW: Final = 32
 """How many requests one connection is answered before others get their turn."""
 LINGER: Final = 1.0
@@ -43,12 +36,6 @@ LINGER: Final = 1.0
 lose the refusal if the connection were gone before it had sent all it had to say."""
 LINGER_BYTES: Final = 1024 * 1024
 
-_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_BLANKS: Final = (b" ", b"\t")
-_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
-_DIGITS: Final = len(str(AT_ONCE))
-_HEAD_END: Final = b"\r\n\r\n"
-_CHUNKS_FOLLOW: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 _GO_ON: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -93,6 +80,12 @@ class H1:
         self.limits = limits or Limits()
         self.secure = secure
         self.connections: set[Connection] = set()
+        self.rules = Rules(
+            endpoint.path if endpoint is not None else "",
+            endpoint.guards if endpoint is not None else None,
+            self.limits.head_size,
+            secure=secure,
+        )
         self.at_once = min(AT_ONCE, endpoint.guards.body_limit) if endpoint is not None else 0
         """Up to this length a body is taken whose head was read before."""
         self.stationery = Stationery(endpoint.guards.fixed if endpoint is not None else SAFE)
@@ -158,29 +151,21 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_ahead",
-        "_asked",
         "_backlog",
         "_body",
         "_came",
         "_drained",
-        "_fields",
-        "_fresh",
-        "_headed",
-        "_heads",
+        "_familiar",
         "_held",
         "_lingers",
         "_loop",
-        "_over",
         "_owed",
-        "_parser",
+        "_reader",
         "_served",
         "_server",
-        "_tail",
-        "_target",
         "_task",
         "_transport",
         "_turn",
-        "_wrong",
         "deadline",
         "lost",
         "paused",
@@ -193,7 +178,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: H1) -> None:
         self._server = server
         self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpRequestParser(self)
+        self._reader = Reader(server.rules, self._receive)
+        self._familiar = Familiar(server.at_once)
         self.stationery = server.stationery
         self.deadline = 0.0
         """When it is closed unless something happens, as the loop counts; 0 for never."""
@@ -204,15 +190,6 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._backlog = 0
-        # What is being read. Between two requests all of it is as it is here.
-        self._fresh = True
-        self._headed = 0
-        self._tail = b""
-        self._target = b""
-        self._fields: list[Header] = []
-        self._asked: Asked | None = None
-        self._wrong: BadRequest | None = None
-        self._over = False
         self._body = bytearray()
         self._owed = 0
         self._came = 0
@@ -220,8 +197,6 @@ class Connection(asyncio.Protocol):
         # What came while a request was being answered.
         self._ahead = bytearray()
         self._served = 0
-        self._heads: list[tuple[bytes, bytes, Asked]] = []
-        """What stands before and behind the length in heads that were read, and what they ask."""
         self._lingers = 0
 
     # What asyncio tells.
@@ -308,7 +283,7 @@ class Connection(asyncio.Protocol):
 
     def give_way(self, now: float) -> None:
         """Close it if nothing has happened on it for a while."""
-        idle = self._turn is None and self._fresh and not self._owed
+        idle = self._turn is None and self._reader.fresh and not self._owed
         if idle and self.deadline and self.deadline - now < self._server.limits.idle_seconds - 1:
             self.abort()
             self._server.gone(self)  # Its place is free now, not once the loop has closed it.
@@ -322,8 +297,8 @@ class Connection(asyncio.Protocol):
                 self.deadline = self._server.now + self._server.limits.stall_seconds
                 return
             self.abort()
-        elif self._turn is None and not self._lingers and (self._owed or not self._fresh):
-            self._refuse(408, "The request took too long to come", asked=self._asked)
+        elif self._turn is None and not self._lingers and (self._owed or not self._reader.fresh):
+            self._refuse(408, "The request took too long to come")
         elif self._turn is not None and self._turn.more and not self._lingers:
             self._fail(BadRequest(408, "The body took too long to come"))
         else:
@@ -374,6 +349,7 @@ class Connection(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         """Take requests out of *data*, until one of them is not answered at once."""
         at, end = 0, len(data)
+        reader = self._reader
         while at < end:
             turn = self._turn
             if self._lingers:
@@ -392,12 +368,12 @@ class Connection(asyncio.Protocol):
                 self._owed -= len(piece)
                 self._take(piece)
                 continue
-            if self._fresh:
+            if reader.fresh:
                 if self._served >= IN_A_ROW:
                     self._keep(data[at:])
                     self._loop.call_soon(self._next)
                     return
-                recalled = self._recall(data, at)
+                recalled = self._familiar.recall(data, at)
                 if recalled is not None:
                     asked, at, length = recalled
                     if end - at >= length:
@@ -405,19 +381,21 @@ class Connection(asyncio.Protocol):
                         at += length
                         self._start(asked, body)
                     else:
-                        self._fresh = False
-                        self._asked = asked
+                        reader.recognise(asked)
                         self._await(length)
                     continue
-                cut = data.find(_HEAD_END, at)
+                self.deadline = self._server.now + self._server.limits.head_seconds
+                cut = data.find(HEAD_END, at)
                 if cut >= 0:
                     cut += 4
                     head = data[at:cut]
                     at = cut
-                    self._feed(head)
-                    asked = self._asked
-                    if asked is not None and not self._over and self._wrong is None:
-                        self._learn(head, asked)
+                    reader.feed(head)
+                    self.stays = self.stays and reader.keeps
+                    asked = reader.asked
+                    if asked is not None and not reader.over and reader.wrong is None:
+                        if self.stays and not self._body:
+                            self._familiar.learn(head, asked)
                         length = asked.length
                         if (
                             length is not None
@@ -426,142 +404,48 @@ class Connection(asyncio.Protocol):
                             and not asked.expects
                         ):
                             # It is all here, as it mostly is.
-                            self._parser = httptools.HttpRequestParser(self)
-                            self._forget()
+                            reader.skip_body()
+                            reader.renew()
                             body = data[at : at + length]
                             at += length
                             self._start(asked, body)
                             continue
                     self._advance()
                     continue
-            piece = data[at : self._boundary(data, at)]
+            piece = data[at : reader.boundary(data, at)]
             at += len(piece)
-            self._feed(piece)
+            reader.feed(piece)
+            self.stays = self.stays and reader.keeps
             self._advance()
 
-    def _boundary(self, data: bytes, at: int) -> int:
-        """Where what is fed next ends: behind the next empty line, as every message does.
-
-        Nothing of a second one is fed with the first, however their bytes come.
-        """
-        tail = self._tail
-        if tail:
-            found = (tail + data[at : at + 3]).find(_HEAD_END)
-            if found >= 0:
-                return at + found + 4 - len(tail)
-        found = data.find(_HEAD_END, at)
-        return found + 4 if found >= 0 else len(data)
-
-    def _feed(self, piece: bytes) -> None:
-        limit = self._server.limits.head_size
-        if self._fresh:
-            self._fresh = False
-            self.deadline = self._server.now + self._server.limits.head_seconds
-        # In a body it counts what is none of it since its last byte: chunk extensions, trailers.
-        self._headed += len(piece)
-        over = self._headed - limit
-        whole = self._asked is not None or over <= 0
-        self._tail = (self._tail + piece)[-3:]
-        try:
-            # What is too long is read as far as it may go: it may be wrong in a way that goes before.
-            self._parser.feed_data(piece if whole else piece[:-over])
-        except httptools.HttpParserUpgrade:
-            self._leave_be()
-        except httptools.HttpParserError as error:
-            if self._wrong is None:
-                self._wrong = self._verdict(error, piece)
-        if self._wrong is None and self._headed > limit and not self._over:
-            what = "trailer or chunk's extension" if self._asked is not None else "head"
-            self._wrong = BadRequest(431, f"A {what} of more than the {limit} bytes that are taken")
-
-    def _leave_be(self) -> None:
-        """Stay with HTTP/1.1 (RFC 9110 § 7.8), where the parser thinks that it ended with the head."""
-        self._parser = httptools.HttpRequestParser(self)
-        asked = self._asked
-        if asked is not None and asked.length != 0:
-            self._over = False
-            if asked.length is None:
-                self._parser.feed_data(_CHUNKS_FOLLOW)
-
-    def _verdict(self, error: httptools.HttpParserError, piece: bytes) -> BadRequest:
-        """What the parser's *error* is called over HTTP."""
-        if isinstance(error, httptools.HttpParserCallbackError):
-            log.error("a head could not be judged", exc_info=error)
-            return BadRequest(500, "The head of the request could not be read")
-        strange = isinstance(error, httptools.HttpParserInvalidMethodError)
-        if strange and _TOKEN.match(piece.lstrip(b"\r\n")):
-            return BadRequest(501, "The method is not known here (RFC 9110 § 9.1)")
-        return BadRequest(400, f"Not HTTP/1.1: {error or type(error).__name__}")
-
-    def _recall(self, data: bytes, at: int) -> tuple[Asked, int, int] | None:
-        """What a head asks that was read before, where its body begins, and how long that is.
-
-        Everything but the length is the same to the byte; that is a number as the parser takes it.
-        """
-        for before, behind, asked in self._heads:
-            if data.startswith(before, at):
-                start = at + len(before)
-                stop = data.find(b"\r", start, start + _DIGITS + 1)
-                if data.startswith(behind, stop) and (digits := data[start:stop]).isdigit():
-                    length = int(digits)
-                    if length <= self._server.at_once:
-                        return asked, stop + len(behind), length
-        return None
-
-    def _learn(self, head: bytes, asked: Asked) -> None:
-        """Remember a head that a client of an endpoint will say again.
-
-        It was fed to the parser alone, which found it to end where it was cut and its length to be
-        that of a body: it ends there for every body.
-        """
-        if asked.head is None or not asked.length or asked.length > self._server.at_once:
-            return  # What is longer is never asked for here, and would be learnt again and again.
-        if len(head) > SHORT or asked.expects:
-            return
-        if self._body or not (asked.http11 and self.stays):
-            return
-        length = _LENGTH.search(head)
-        if length is not None:
-            known = self._heads
-            if len(known) >= REMEMBERED:
-                del known[0]
-            known.append((head[: length.start(1)], head[length.end(1) :], asked))
-
     def _advance(self) -> None:
-        """Go on with what the parser has found."""
-        asked = self._asked
-        if self._wrong is not None:
-            self._fail(self._wrong)
-        elif self._turn is not None:
-            if self._over:
-                self._forget()
-                self._end(self._turn)
+        """Go on with what the reader has found."""
+        reader, turn = self._reader, self._turn
+        asked = reader.asked
+        if reader.wrong is not None:
+            self._fail(reader.wrong)
+        elif turn is not None:
+            if reader.over:
+                reader.renew()
+                self._end(turn)
         elif asked is None:
-            if self._over:
-                self._forget()
-        elif self._over:
-            body = bytes(self._body)
-            self._forget()
-            self._start(asked, body)
+            if reader.over:
+                reader.renew()
+        elif reader.over:
+            reader.renew()
+            self._start(asked, self._whole_body())
         elif asked.length is not None:
-            # From here on the parser is not needed: as many bytes as it has said.
-            self._parser = httptools.HttpRequestParser(self)
+            # As many bytes as it has said: those are not the parser's.
+            reader.skip_body()
             self._expect(asked)
         else:
-            body = bytes(self._body)
-            self._body.clear()
-            self._start(asked, body, more=True)
+            self._start(asked, self._whole_body(), more=True)
 
-    def _forget(self) -> None:
-        """Be ready for another request."""
-        self._fresh = True
-        self._headed = 0
-        self._tail = b""
-        self._target = b""
-        self._fields = []
-        self._asked = None
-        self._over = False
+    def _whole_body(self) -> bytes:
+        """What was collected of a body."""
+        body = bytes(self._body)
         self._body.clear()
+        return body
 
     def _expect(self, asked: Asked) -> None:
         """Wait for a body of known length; long ones are read by who wants them."""
@@ -587,74 +471,23 @@ class Connection(asyncio.Protocol):
         turn = self._turn
         if turn is None:
             self._body += piece
-            if not self._owed:
-                asked, body = self._asked, bytes(self._body)
-                self._forget()
-                if asked is not None:
-                    self._start(asked, body)
+            asked = self._reader.asked
+            if not self._owed and asked is not None:
+                self._reader.renew()
+                self._start(asked, self._whole_body())
             return
         self._hand(turn, piece)
         if not self._owed:
-            self._forget()
+            self._reader.renew()
             self._end(turn)
 
-    # What the parser tells.
-
-    def on_url(self, url: bytes) -> None:
-        if self._asked is not None:
-            return
-        self._target += url
-        if len(self._target) > TARGET_LIMIT:
-            self._wrong = BadRequest(414, f"The target has more than {TARGET_LIMIT} bytes")
-            raise self._wrong
-
-    def on_header(self, name: bytes, value: bytes | None) -> None:
-        if self._asked is not None:
-            return  # A trailer, of which none is asked for.
-        if len(self._fields) >= FIELDS:
-            self._wrong = BadRequest(431, f"More than {FIELDS} header fields")
-            raise self._wrong
-        if value is None:
-            value = b""
-        elif value[-1:] in _BLANKS:
-            value = value.strip(b" \t")  # The parser has left out what stands before it only.
-        self._fields.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        if self._asked is not None:
-            return
-        parser, endpoint = self._parser, self._server.endpoint
-        version = parser.get_http_version()
-        keeps = bool(parser.should_keep_alive())
-        try:
-            if version not in ("1.0", "1.1"):
-                raise BadRequest(505, f"HTTP/{version} is not spoken here; 1.1 is")
-            asked = judge(
-                parser.get_method().decode("latin-1"),
-                self._target,
-                self._fields,
-                http11=version == "1.1",
-                secure=self._server.secure,
-                ours=endpoint.path if endpoint is not None else "",
-                guards=endpoint.guards if endpoint is not None else None,
-            )
-        except BadRequest as wrong:
-            self._wrong = wrong
-            raise
-        self.stays = self.stays and keeps
-        self._asked = asked
-        self._headed = 0
-
-    def on_body(self, data: bytes) -> None:
+    def _receive(self, piece: bytes) -> None:
+        """A piece of a body that comes in chunks."""
         turn = self._turn
-        self._headed = 0
         if turn is None:
-            self._body += data
+            self._body += piece
         else:
-            self._hand(turn, data)
-
-    def on_message_complete(self) -> None:
-        self._over = True
+            self._hand(turn, piece)
 
     # Answering.
 
@@ -732,8 +565,7 @@ class Connection(asyncio.Protocol):
                 else:
                     self.abort()
                 return
-        asked = turn.asked if turn is not None else self._asked
-        self._refuse(wrong.status, str(wrong), asked=asked)
+        self._refuse(wrong.status, str(wrong), asked=turn.asked if turn is not None else None)
 
     def _refuse(
         self, status: int, why: str, code: int = INVALID_REQUEST, *, asked: Asked | None = None
@@ -742,11 +574,8 @@ class Connection(asyncio.Protocol):
         body = Refusal(code, why, status=status).encode()
         headers = [JSON, (b"connection", b"close"), *self.stationery.fixed]
         length = b"content-length: %d\r\n\r\n" % len(body)
-        if asked is not None:
-            bare = asked.method == "HEAD"
-        else:
-            bare = self._target != b"" and self._parser.get_method() == b"HEAD"
-        if bare:
+        wanted = asked.method != "HEAD" if asked is not None else not self._reader.only_head_wanted
+        if not wanted:
             body = b""  # RFC 9110 § 9.3.2
         self.write(opening(status, headers) + self.stationery.date + length + body)
         self._linger()

@@ -1,0 +1,104 @@
+"""Which heads are known again, and which are never taken for one that was read."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from interlock.transport.http.familiar import REMEMBERED, SHORT, Familiar
+from interlock.transport.http.guards import Guards
+from interlock.transport.http.heads import Asked, judge
+
+LONGEST = 64 * 1024
+
+
+def a_head(length: bytes = b"17", *, before: bytes = b"", behind: bytes = b"") -> bytes:
+    lines = [b"POST /mcp HTTP/1.1", b"host: localhost", b"content-type: application/json"]
+    return b"\r\n".join([*lines, before + b"x: y", b"Content-Length: " + length, behind + b"z: 1"])
+
+
+def whole(head: bytes) -> bytes:
+    return head + b"\r\n\r\n"
+
+
+def asked(length: int | None = 17, **changes: object) -> Asked:
+    found = judge(
+        "POST",
+        b"/mcp",
+        [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        http11=True,
+        secure=False,
+        ours="/mcp",
+        guards=Guards(),
+    )
+    return msgspec.structs.replace(found, length=length, **changes)
+
+
+@pytest.fixture
+def familiar() -> Familiar:
+    familiar = Familiar(LONGEST)
+    familiar.learn(whole(a_head()), asked())
+    return familiar
+
+
+@pytest.mark.parametrize("length", [b"1", b"17", b"007", b"65536"])
+def test_the_same_head_is_known_whatever_its_length(familiar: Familiar, length: bytes):
+    head = whole(a_head(length))
+    found = familiar.recall(b"rest" + head + b"{...}", 4)
+    assert found is not None
+    assert found == (asked(), 4 + len(head), int(length))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        whole(a_head(b"65537")),
+        whole(a_head(b"100000")),
+        whole(a_head(b"")),
+        whole(a_head(b"-1")),
+        whole(a_head(b"+1")),
+        whole(a_head(b"1_0")),
+        whole(a_head(b"0x1")),
+        whole(a_head("\u0661".encode())),
+        whole(a_head(b" 17")),
+        whole(a_head(b"17 ")),
+        whole(a_head(b"17", before=b"X")),
+        whole(a_head(b"17", behind=b"Z")),
+        whole(a_head(b"17\r\nContent-Length: 17")),
+        whole(a_head(b"17\r\nTransfer-Encoding: chunked")),
+        whole(a_head()).replace(b"POST", b"post"),
+        whole(a_head())[:-1],
+        a_head(),
+        b"",
+    ],
+)
+def test_a_head_that_differs_in_anything_else_is_not(familiar: Familiar, head: bytes):
+    assert familiar.recall(head, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        (whole(a_head()), asked(head=None)),
+        (whole(a_head()), asked(length=None)),
+        (whole(a_head()), asked(length=0)),
+        (whole(a_head()), asked(length=LONGEST + 1)),
+        (whole(a_head()), asked(expects=True)),
+        (whole(a_head()), asked(http11=False)),
+        (whole(a_head(before=b"a" * SHORT)), asked()),
+        (whole(b"POST /mcp HTTP/1.1\r\nhost: localhost"), asked()),
+    ],
+    ids=["not let in", "chunked", "no body", "long", "asks first", "1.0", "long head", "no length"],
+)
+def test_what_no_client_of_the_endpoint_says_again_is_not_remembered(head: bytes, found: Asked):
+    familiar = Familiar(LONGEST)
+    familiar.learn(head, found)
+    assert not familiar.heads
+
+
+def test_the_oldest_gives_way(familiar: Familiar):
+    for number in range(REMEMBERED):
+        familiar.learn(whole(a_head(before=b"%d" % number)), asked())
+    assert len(familiar.heads) == REMEMBERED
+    assert familiar.recall(whole(a_head()), 0) is None
+    assert familiar.recall(whole(a_head(before=b"0")), 0) is not None
