@@ -117,17 +117,17 @@ class Wire:
             **question.headers(caller.era, caller.session, caller.version),
             "Content-Length": str(len(before) + len(str(FIRST_ID)) + len(after)),
         }
-        if question.fresh:
+        if question.heads != 1:
             headers["X-Request-Id"] = "%d"
         lines = ["POST /mcp HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         head = "\r\n".join([*lines, "", ""]).encode()
-        escaped = head if question.fresh else head.replace(b"%", b"%%")
+        escaped = head if question.heads != 1 else head.replace(b"%", b"%%")
         self.template = b"%b%b%%d%b" % (
             escaped,
             before.replace(b"%", b"%%"),
             after.replace(b"%", b"%%"),
         )
-        self.both = question.fresh
+        self.heads = question.heads
 
     def acknowledge(self) -> None:
         """Say at once that a piece came, to a server that waits for this before it sends the next."""
@@ -138,7 +138,11 @@ class Wire:
         number = next(Wire.ids)
         self.id = b"%d" % number
         self.sent = now
-        self.socket.sendall(self.template % ((number, number) if self.both else number))
+        if self.heads == 1:
+            self.socket.sendall(self.template % number)
+        else:
+            said = number % self.heads if self.heads else number
+            self.socket.sendall(self.template % (said, number))
 
     def learn(self) -> bytes:
         """Ask once and read the answer as HTTP: all its bytes, head included."""

@@ -25,8 +25,9 @@ class Question:
     """What Mcp-Name says in the modern era."""
     tools: int = 2
     """How many tools the server must have."""
-    fresh: bool = False
-    """Whether a header is another in every request, so that no server has read such a head before."""
+    heads: int = 1
+    """How many heads say it in turn on a connection, as those of as many tools would; 0 if none is
+    ever said again, so that no server has read such a head before."""
 
     def body(self, era: str) -> tuple[bytes, bytes]:
         """The request around its id."""
@@ -97,7 +98,7 @@ def _call(tool: str, **arguments: Any) -> dict[str, Any]:
     return {"name": tool, "arguments": arguments}
 
 
-def echo(name: str, text: str, *, tools: int = 2, fresh: bool = False) -> Question:
+def echo(name: str, text: str, *, tools: int = 2, heads: int = 1) -> Question:
     return Question(
         name,
         "tools/call",
@@ -105,7 +106,7 @@ def echo(name: str, text: str, *, tools: int = 2, fresh: bool = False) -> Questi
         lambda result: result["content"][0]["text"] == text,
         mirrored="echo",
         tools=tools,
-        fresh=fresh,
+        heads=heads,
     )
 
 
@@ -134,7 +135,8 @@ QUESTIONS = {
     question.name: question
     for question in (
         echo("echo", TEXT),
-        echo("echo, new heads", TEXT, fresh=True),
+        echo("echo, 9 heads", TEXT, heads=9),
+        echo("echo, new heads", TEXT, heads=0),
         Question(
             "add",
             "tools/call",
@@ -184,7 +186,7 @@ def question(spec: Mapping[str, Any]) -> Question:
     name: str = spec["question"]
     kind, _, size = name.rpartition(" ")
     if spec.get("key") in CHEAPEST:
-        asked = replace(CHEAPEST[spec["key"]], fresh=QUESTIONS[name].fresh)
+        asked = replace(CHEAPEST[spec["key"]], heads=QUESTIONS[name].heads)
     elif name in QUESTIONS:
         asked = QUESTIONS[name]
     elif kind == "blob":

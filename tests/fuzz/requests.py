@@ -24,7 +24,7 @@ from tests.transport.http.host import mirrored
 
 from interlock.protocol.call import Call
 from interlock.transport.http.asgi import App
-from interlock.transport.http.familiar import Familiar
+from interlock.transport.http.familiar import Familiar, Room
 from interlock.transport.http.h1 import H1, Connection, Limits
 from interlock.transport.http.heads import Asked
 from interlock.transport.http.sessions import Sessions
@@ -309,7 +309,7 @@ class _Forgetful(Connection):
 
     def __init__(self, server: H1) -> None:
         super().__init__(server)
-        self._familiar = _Nobody(0)
+        self._familiar = _Nobody(0, Room())
 
 
 class _Nobody(Familiar):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from interlock.transport.http.familiar import REMEMBERED, SHORT, Familiar
+from interlock.transport.http.familiar import REMEMBERED, SHORT, Familiar, Room
 from interlock.transport.http.guards import Guards
 from interlock.transport.http.heads import Asked, judge
 
@@ -36,7 +36,7 @@ def asked(length: int | None = 17, **changes: object) -> Asked:
 
 @pytest.fixture
 def familiar() -> Familiar:
-    familiar = Familiar(LONGEST)
+    familiar = Familiar(LONGEST, Room())
     familiar.learn(whole(a_head()), asked())
     return familiar
 
@@ -91,14 +91,38 @@ def test_a_head_that_differs_in_anything_else_is_not(familiar: Familiar, head: b
     ids=["not let in", "chunked", "no body", "long", "asks first", "1.0", "long head", "no length"],
 )
 def test_what_no_client_of_the_endpoint_says_again_is_not_remembered(head: bytes, found: Asked):
-    familiar = Familiar(LONGEST)
+    familiar = Familiar(LONGEST, Room())
     familiar.learn(head, found)
     assert not familiar.heads
 
 
-def test_the_oldest_gives_way(familiar: Familiar):
+def test_the_one_that_was_not_used_for_longest_gives_way(familiar: Familiar):
+    def known(number: int) -> bool:
+        return familiar.recall(whole(a_head(before=b"%d" % number)), 0) is not None
+
     for number in range(REMEMBERED):
+        assert familiar.recall(whole(a_head()), 0) is not None
         familiar.learn(whole(a_head(before=b"%d" % number)), asked())
     assert len(familiar.heads) == REMEMBERED
-    assert familiar.recall(whole(a_head()), 0) is None
-    assert familiar.recall(whole(a_head(before=b"0")), 0) is not None
+    assert familiar.recall(whole(a_head()), 0) is not None
+    assert [known(number) for number in range(REMEMBERED)] == [False] + [True] * (REMEMBERED - 1)
+
+
+def test_connections_share_the_room_and_give_it_back():
+    head = whole(a_head())
+    room = Room(20 * len(head))
+    one, other = Familiar(LONGEST, room), Familiar(LONGEST, room)
+    one.learn(head, asked())
+    other.learn(head, asked())
+    one.learn(whole(a_head(b"18")).replace(b"POST", b"PUSH"), asked())
+    assert len(one.heads) == 1  # In place of its own, not of the other's.
+    assert len(other.heads) == 1
+    third = Familiar(LONGEST, room)
+    third.learn(head, asked())
+    assert not third.heads
+    one.forget()
+    third.learn(head, asked())
+    assert len(third.heads) == 1
+    third.forget()
+    other.forget()
+    assert room.left == 20 * len(head)

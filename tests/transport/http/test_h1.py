@@ -127,8 +127,8 @@ async def test_nothing_of_one_request_is_taken_for_another_however_often_heads_c
 
 async def test_many_heads_in_turn_are_forgotten_and_each_still_gets_its_answer():
     async with place(App(Desk(echo=echo))) as here, here.talk() as talk:
-        for turn in range(40):
-            data = post(call("echo", turn, f"text {turn}"), x=str(turn % 9))
+        for turn in range(60):
+            data = post(call("echo", turn, f"text {turn}"), x=str(turn % (REMEMBERED + 4)))
             await talk.send(data)
             assert f"text {turn}".encode() in (await answered(talk))[1]
         (connection,) = here.connections

@@ -11,37 +11,60 @@ from typing import Final
 
 from interlock.transport.http.heads import Asked
 
-REMEMBERED: Final = 4
-"""How many heads a connection remembers."""
+REMEMBERED: Final = 16
+"""How many heads a connection remembers: one a tool that its client uses, as a head names it."""
 SHORT: Final = 2048
 """The longest head that is remembered, in bytes."""
+ROOM: Final = 64 * 1024 * 1024
+"""Bytes that all heads at a server may take together: one for each of so many connections as it
+takes, and a dozen for those that need them."""
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
+_READ: Final = 8
+"""What a head takes once it is read, measured, to what it takes as bytes."""
+
+
+class Room:
+    """What is left of the memory that all connections of a server share."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, size: int = ROOM) -> None:
+        self.left = size
 
 
 class Familiar:
-    """Heads that were read on one connection. Bodies have up to *longest* bytes: of others none is."""
+    """Heads that were read on one connection. Bodies have up to *longest* bytes: of others none is.
 
-    __slots__ = ("_digits", "_longest", "heads")
+    Let it `forget` them when the connection ends: *room* is shared with others.
+    """
 
-    def __init__(self, longest: int) -> None:
-        self.heads: list[tuple[bytes, bytes, Asked]] = []
-        """What stands before and behind the length, and what is asked."""
+    __slots__ = ("_digits", "_longest", "_room", "heads")
+
+    def __init__(self, longest: int, room: Room) -> None:
+        self.heads: list[tuple[bytes, bytes, Asked, int]] = []
+        """What stands before and behind the length, what is asked, and what all of it takes; the one
+        used last comes first."""
         self._longest = longest
         self._digits = len(str(longest))
+        self._room = room
 
     def recall(self, data: bytes, at: int) -> tuple[Asked, int, int] | None:
         """What the head at *at* asks if it is known, where its body begins, and how long that is.
 
         Everything but the length is the same to the byte; that is a number as the parser takes it.
         """
-        for before, behind, asked in self.heads:
+        for known in self.heads:
+            before, behind, asked, _ = known
             if data.startswith(before, at):
                 start = at + len(before)
                 stop = data.find(b"\r", start, start + self._digits + 1)
                 if data.startswith(behind, stop) and (digits := data[start:stop]).isdigit():
                     length = int(digits)
                     if length <= self._longest:
+                        if known is not self.heads[0]:
+                            self.heads.remove(known)
+                            self.heads.insert(0, known)
                         return asked, stop + len(behind), length
         return None
 
@@ -53,10 +76,23 @@ class Familiar:
         """
         if asked.head is None or not asked.length or asked.length > self._longest:
             return  # What is longer is never asked for here, and would be learnt again and again.
-        if len(head) > SHORT or asked.expects or not asked.http11:
+        size = len(head)
+        if size > SHORT or asked.expects or not asked.http11:
             return
         length = _LENGTH.search(head)
-        if length is not None:
-            if len(self.heads) >= REMEMBERED:
-                del self.heads[0]
-            self.heads.append((head[: length.start(1)], head[length.end(1) :], asked))
+        if length is None:
+            return
+        size *= _READ
+        while self.heads and (len(self.heads) >= REMEMBERED or self._room.left < size):
+            self._drop()
+        if self._room.left >= size:
+            self._room.left -= size
+            self.heads.insert(0, (head[: length.start(1)], head[length.end(1) :], asked, size))
+
+    def forget(self) -> None:
+        """Give back what the heads took."""
+        while self.heads:
+            self._drop()
+
+    def _drop(self) -> None:
+        self._room.left += self.heads.pop()[3]

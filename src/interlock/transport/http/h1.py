@@ -18,7 +18,7 @@ from interlock.errors import INTERNAL_ERROR, INVALID_REQUEST
 from interlock.protocol.ladder import Refusal
 from interlock.transport.eager import eagerly
 from interlock.transport.http.asgi import App
-from interlock.transport.http.familiar import Familiar
+from interlock.transport.http.familiar import Familiar, Room
 from interlock.transport.http.hardening import SAFE
 from interlock.transport.http.heads import Asked, BadRequest
 from interlock.transport.http.plain import JSON, Receive, Scope, Send
@@ -88,6 +88,8 @@ class H1:
         )
         self.at_once = min(AT_ONCE, endpoint.guards.body_limit) if endpoint is not None else 0
         """Up to this length a body is taken whose head was read before."""
+        self.room = Room()
+        """What all its connections may remember."""
         self.stationery = Stationery(endpoint.guards.fixed if endpoint is not None else SAFE)
         self.now = 0.0
         """The loop's time, as of the last tick: read often, and needed no better."""
@@ -179,7 +181,7 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._reader = Reader(server.rules, self._receive)
-        self._familiar = Familiar(server.at_once)
+        self._familiar = Familiar(server.at_once, server.room)
         self.stationery = server.stationery
         self.deadline = 0.0
         """When it is closed unless something happens, as the loop counts; 0 for never."""
@@ -214,6 +216,7 @@ class Connection(asyncio.Protocol):
         self.lost = True
         self._server.gone(self)
         self._ahead.clear()
+        self._familiar.forget()
         if self._turn is not None:
             self._turn.leave()
         self.resume_writing()
