@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
-from msgspec import Struct
 from tests.peers import soon
 from tests.spec.marking import requirement
 
@@ -38,7 +37,7 @@ from interlock.errors import (
     UnsafeUrl,
 )
 from interlock.transport.http.engine import Request
-from interlock.transport.http.fetching import Fetcher
+from interlock.transport.http.fetching import Fetched, Fetcher
 
 CAME = Visited({"code": ("1",)})
 UNSAFE = (
@@ -51,26 +50,30 @@ UNSAFE = (
 )
 
 
-class Page(Struct):
-    status: int = 200
-    headers: Mapping[str, str] = {}
-    body: bytes = b""
-    url: str = "https://a.example/"
+def page(
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    url: str = "https://a.example/",
+) -> Fetched:
+    return Fetched(status, headers or {}, body, url)
 
 
 class Mailbox:
     """A fetcher that notes what it is to fetch, and answers with the next of its pages."""
 
-    def __init__(self, *pages: Page | Exception | Callable[[], Awaitable[Page]]) -> None:
+    def __init__(self, *pages: Fetched | Exception | Callable[[], Awaitable[Fetched]]) -> None:
         self.pages = list(pages)
         self.sent: list[tuple[Request, int, float, int]] = []
 
-    async def fetch(self, request: Request, *, limit: int, seconds: float, redirects: int) -> Page:
+    async def fetch(
+        self, request: Request, *, limit: int, seconds: float, redirects: int
+    ) -> Fetched:
         self.sent.append((request, limit, seconds, redirects))
-        page = self.pages.pop(0)
-        if isinstance(page, Exception):
-            raise page
-        return page if isinstance(page, Page) else await page()
+        found = self.pages.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found if isinstance(found, Fetched) else await found()
 
 
 async def unvisited(visit: Visit) -> Visited:
@@ -86,7 +89,7 @@ def asking(*steps: Fetch | Visit) -> Conversation[list[Answer | Visited]]:
 
 
 async def test_a_request_is_sent_as_it_is_and_its_answer_comes_back():
-    mailbox = Mailbox(Page(201, {"content-type": "application/json"}, b"{}"))
+    mailbox = Mailbox(page(201, {"content-type": "application/json"}, b"{}"))
     step = Fetch("POST", "https://a.example/token", {"Accept": "x", "dpop": "p"}, b"body")
     came = await drive(asking(step), mailbox, unvisited)
     assert came == [Answer(201, {"content-type": "application/json"}, b"{}")]
@@ -96,7 +99,7 @@ async def test_a_request_is_sent_as_it_is_and_its_answer_comes_back():
 
 
 async def test_only_a_get_may_be_redirected():
-    mailbox = Mailbox(Page(), Page(), Page())
+    mailbox = Mailbox(page(), page(), page())
     steps = [Fetch(method, "https://a.example/") for method in ("GET", "POST", "DELETE")]
     await drive(asking(*steps), mailbox, unvisited)
     assert [redirects for *_, redirects in mailbox.sent] == [REDIRECTS, 0, 0]
@@ -104,7 +107,7 @@ async def test_only_a_get_may_be_redirected():
 
 @pytest.mark.parametrize("failure", [ConnectFailed, ConnectionLost, TimedOut, InvalidMessage])
 async def test_a_request_that_comes_to_nothing_is_an_answer(failure: type[Exception]):
-    mailbox = Mailbox(failure("nothing there"), Page(204))
+    mailbox = Mailbox(failure("nothing there"), page(204))
     first, second = Fetch("GET", "https://a.example/"), Fetch("GET", "https://b.example/")
     came = await drive(asking(first, second), mailbox, unvisited)
     assert came == [Answer(0, {}, b"nothing there"), Answer(204)]
@@ -178,7 +181,7 @@ def failing(when: int, closed: list[bool]) -> Generator[Fetch, Answer | Visited,
 async def test_what_a_conversation_raises_comes_out_as_it_is(when: int):
     closed: list[bool] = []
     with pytest.raises(AuthorizationFailed, match="not you") as caught:
-        await drive(failing(when, closed), Mailbox(Page(), Page()), unvisited)
+        await drive(failing(when, closed), Mailbox(page(), page()), unvisited)
     assert caught.value.error == "access_denied"
     assert closed == [True]
 
@@ -201,7 +204,7 @@ async def test_a_cancelled_conversation_is_closed():
     closed: list[bool] = []
     sending = asyncio.Event()
 
-    async def never() -> Page:
+    async def never() -> Fetched:
         sending.set()
         await asyncio.Event().wait()
         raise AssertionError
@@ -292,7 +295,7 @@ async def test_a_whole_conversation_can_be_driven_with_a_browser():
             visiting(browser.redirect_uri),
             Fetch("POST", "https://a.example/token"),
         )
-        came = await soon(drive(asking(*steps), Mailbox(Page(), Page(400)), browser))
+        came = await soon(drive(asking(*steps), Mailbox(page(), page(400)), browser))
         await asyncio.to_thread(person.gone)
     assert came == [Answer(200), Visited({"code": ("1",), "state": ("s",)}), Answer(400)]
 

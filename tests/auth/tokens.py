@@ -7,20 +7,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct
-
 from interlock.auth.jwt import SigningKey
 from interlock.errors import ConnectFailed
 from interlock.transport.http.engine import Request
+from interlock.transport.http.fetching import Fetched
 
 ISSUER = "https://login.example.com/tenant"
 RESOURCE = "https://api.example.com/mcp"
 NOW = 1_800_000_000.0
-
-
-class Answered(Struct):
-    status: int
-    body: bytes
 
 
 class Web:
@@ -35,7 +29,7 @@ class Web:
     def put(self, url: str, page: Any, status: int = 200) -> None:
         self.pages[url] = lambda _: (status, page)
 
-    async def fetch(self, request: Request, /, *, limit: int, seconds: float) -> Answered:
+    async def fetch(self, request: Request, /, *, limit: int, seconds: float) -> Fetched:
         self.asked.append(request)
         if self.gate is not None:
             await self.gate.wait()
@@ -43,11 +37,11 @@ class Web:
             raise ConnectFailed(f"Nothing answers at {request.url}")
         page = self.pages.get(request.url)
         if page is None:
-            return Answered(404, b"no such page")
+            return Fetched(404, {}, b"no such page", request.url)
         status, content = page(request)
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         assert len(body) <= limit
-        return Answered(status, body)
+        return Fetched(status, {}, body, request.url)
 
     @property
     def urls(self) -> list[str]:

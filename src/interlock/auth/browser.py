@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self, TypeAlias, TypeVar
@@ -27,6 +27,7 @@ from interlock.errors import (
     TimedOut,
 )
 from interlock.transport.http.engine import Request
+from interlock.transport.http.fetching import Fetched
 
 ANSWER_LIMIT: Final = 256 * 1024
 """The most bytes an answer may have."""
@@ -43,22 +44,6 @@ _SCOPES_SHOWN: Final = 20
 _UNSHOWN: Final = re.compile(r"[^\x21-\x7e]")
 
 T = TypeVar("T")
-
-
-class Fetched(Protocol):
-    """A response, read to its end; header names are lower case, *url* is where it came from."""
-
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-    @property
-    def body(self) -> bytes: ...
-
-    @property
-    def url(self) -> str: ...
 
 
 class Fetching(Protocol):

@@ -18,6 +18,7 @@ from interlock.auth.jwt import KEYS_AT_MOST
 from interlock.auth.metadata import read_server, server_places
 from interlock.errors import AuthorizationFailed, PeerError
 from interlock.transport.http.engine import Request
+from interlock.transport.http.fetching import Fetched
 from interlock.wire.jsonrpc import UNREADABLE
 
 log: Final = logging.getLogger("interlock.auth")
@@ -32,16 +33,6 @@ RETRY: Final = 5.0
 SECONDS: Final = 10.0
 LIMIT: Final = 256 * 1024
 """How long a document may take to come, and how many bytes it may have."""
-
-
-class Fetched(Protocol):
-    """What a fetch came to: `transport.http.fetching.Fetched` is one."""
-
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def body(self) -> bytes: ...
 
 
 class Fetching(Protocol):

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import click
 
-from interlock.cli.command import SETTINGS, common, log_to_stderr
-from interlock.cli.problem import EXITS, FAILED, INTERRUPTED, NOTHING, OK, USAGE, Problem, meant
+from interlock.cli.command import SETTINGS, Commands, common, log_to_stderr
+from interlock.cli.problem import FAILED, INTERRUPTED, NOTHING, OK, USAGE, Problem
 from interlock.cli.terminal import say, styled
 from interlock.errors import ConfigError, InterlockError, RpcError, UsageError
 from interlock.version import VERSION
@@ -27,43 +27,16 @@ COMMANDS: Final = {
     "logout": "Forget a login.",
     "auth": "Show the logins that are kept; run an authorization server.",
 }
-"""Each in a module of its own, imported when it is asked for: `run` starts without the gateway."""
-
-
-class Commands(click.Group):
-    """The group of all commands, loaded one by one."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        return importlib.import_module(f"interlock.cli.{cmd_name}").command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise Problem(
-                f"There is no command {args[0]!r}.",
-                meant(args[0], COMMANDS),
-                "Try: interlock --help",
-                code=USAGE,
-            )
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Exit codes"):
-            formatter.write_text(EXITS)
 
 
 @click.group(
     cls=Commands,
+    members=COMMANDS,
+    modules="interlock.cli.",
+    examples=(
+        ("interlock up", "Start the servers of this folder, and serve them at one endpoint."),
+        ("interlock call time.get_current_time timezone=Europe/Rome", "Call a tool of one."),
+    ),
     invoke_without_command=True,
     context_settings=SETTINGS,
     help="Run the Model Context Protocol servers of this folder behind one door, "

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import click
 
-from interlock.cli.command import Command, common, json_output
+from interlock.cli.command import Command, common, json_output, serving
 from interlock.cli.load import load
 from interlock.cli.terminal import put, say
 from interlock.server.run import NO_SSE, PATH, PORT, SSE_PATH, run
@@ -17,8 +17,6 @@ from interlock.server.seat import seat
 from interlock.transport.stdio import Claimed, claim
 
 HttpServer: TypeAlias = Literal["h1", "uvicorn"]
-
-FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(
@@ -52,34 +50,12 @@ belongs to the protocol, it changes nothing.""",
     help=f"The port to listen on; 0 takes a free one.  [{PORT}]",
 )
 @click.option("--sse", is_flag=True, help=f"With --http, serve clients of 2024 too, at {SSE_PATH}.")
-@click.option(
-    "--server",
-    type=click.Choice(["h1", "uvicorn"]),
-    help="With --http, what speaks HTTP: our own server, or uvicorn.  [h1]",
-)
-@click.option(
-    "--certificate",
-    type=FILE,
-    metavar="FILE",
-    help="With --http, serve TLS with this certificate and its chain (PEM).",
-)
-@click.option(
-    "--key",
-    type=FILE,
-    metavar="FILE",
-    help="The certificate's key, if it is not in the same file.",
-)
+@serving(only="With --http")
 @click.option(
     "--unix",
     type=click.Path(path_type=Path),
     metavar="PATH",
     help="With --http, listen at a Unix socket instead of a port.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="With --http, how many processes serve.  [1]",
 )
 @json_output
 @common

@@ -8,14 +8,14 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 import msgspec
 from rich.live import Live
 
 from interlock.auth.metadata import is_loopback
-from interlock.cli.command import Command, common, json_output
+from interlock.cli.command import Command, common, json_output, serving
 from interlock.cli.problem import NOTHING, Problem
 from interlock.cli.reach import START_SECONDS, config_option, configured, running, some
 from interlock.cli.story import clock, event
@@ -30,8 +30,6 @@ from interlock.gateway.supervisor import State
 from interlock.gateway.upstream import Status
 from interlock.server.seat import Seat, seat
 from interlock.server.web import At, HttpServer, lead, run_in_fast_loop
-
-FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(
@@ -82,28 +80,7 @@ and "ready" with all servers once each runs or has failed.""",
     "--url",
     help="The URL that clients reach it at, if that is another than it listens on.",
 )
-@click.option(
-    "--server",
-    type=click.Choice(["h1", "uvicorn"]),
-    default="h1",
-    help="What speaks HTTP: our own server, or uvicorn.  [h1]",
-)
-@click.option(
-    "--certificate",
-    type=FILE,
-    metavar="FILE",
-    help="Serve TLS with this certificate and its chain (PEM).",
-)
-@click.option(
-    "--key", type=FILE, metavar="FILE", help="The certificate's key, if it is not in the same file."
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    default=1,
-    help="How many processes serve.  [1]",
-)
+@serving()
 @json_output
 @common
 def command(
@@ -113,15 +90,15 @@ def command(
     auth: str | None,
     scopes: tuple[str, ...],
     url: str | None,
-    server: HttpServer,
+    server: HttpServer | None,
     certificate: Path | None,
     key: Path | None,
-    workers: int,
+    workers: int | None,
     as_json: bool,
 ) -> None:
     if key is not None and certificate is None:
         raise click.UsageError("--key is a certificate's: give --certificate too.")
-    if auth is not None and workers > 1:
+    if auth is not None and (workers or 1) > 1:
         raise click.UsageError("--auth needs one process that knows who came in: not --workers.")
     if auth is None and (url or scopes):
         raise click.UsageError("--url and --scope are for --auth; add it to say who may come in.")
@@ -132,6 +109,7 @@ def command(
     config = configured(path)
     some(config)
     at = At(certificate, key)
+    workers = workers or 1
     mine = seat() if workers > 1 else None
     if workers > 1 and mine is None:
         asyncio.run(alone(config))
@@ -146,7 +124,7 @@ def command(
             scopes,
             url,
             as_json=as_json,
-            server=server,
+            server=server or "h1",
             at=at,
             seat=mine,
         )

@@ -23,6 +23,7 @@ from interlock.auth.jwt import SigningKey, Token, letters, peek
 from interlock.auth.metadata import CLIENT_CREDENTIALS, CODE, JWT_BEARER, REFRESH, TOKEN_EXCHANGE
 from interlock.testing.clock import Clock
 from interlock.transport.http.engine import Request as Outgoing
+from interlock.transport.http.fetching import Fetched
 
 URL = "https://id.example.com"
 FILES = "https://files.example.com/mcp"
@@ -197,13 +198,6 @@ class Shelf:
         found = self.documents.get(request.url)
         data = found if isinstance(found, bytes) else msgspec.json.encode(found)
         return Fetched(404 if found is None else 200, self.headers, data, self.moved or request.url)
-
-
-class Fetched(msgspec.Struct, frozen=True):
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    url: str
 
 
 def asked(**changes: str) -> dict[str, str]:

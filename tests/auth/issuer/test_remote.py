@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.auth.issuer.box import Fetched, Shelf
+from tests.auth.issuer.box import Shelf
 
 from interlock.auth.issuer import remote
 from interlock.auth.issuer.remote import AT_ONCE, Remote, public_keys
@@ -11,6 +11,7 @@ from interlock.auth.jwt import BadToken, SigningKey
 from interlock.errors import AuthorizationFailed, UnsafeUrl
 from interlock.testing.clock import Clock
 from interlock.transport.http.engine import Request
+from interlock.transport.http.fetching import Fetched
 
 PLACE = "https://a.example/x"
 

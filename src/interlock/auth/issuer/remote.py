@@ -14,6 +14,7 @@ from msgspec import Struct
 from interlock.auth.jwt import KEYS_AT_MOST, BadToken, NoKey, Token, verify
 from interlock.errors import AuthorizationFailed, PeerError
 from interlock.transport.http.engine import Request
+from interlock.transport.http.fetching import Fetched
 
 SIZE_LIMIT: Final = 64 * 1024
 KEPT: Final = 1000
@@ -27,22 +28,6 @@ LEAST: Final = 60.0
 MOST: Final = 24 * 3600.0
 
 _MAX_AGE: Final = re.compile(r"(?:^|[,\s])max-age=([0-9]{1,9})(?:$|[,\s])")
-
-
-class Fetched(Protocol):
-    """What a fetcher came back with; *url* is where it was in the end."""
-
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-    @property
-    def body(self) -> bytes: ...
-
-    @property
-    def url(self) -> str: ...
 
 
 class Fetcher(Protocol):
