@@ -277,6 +277,34 @@ async def test_the_operator_sees_that_a_login_is_needed_and_can_try_again(tmp_pa
         assert done.structured["error"] is None
 
 
+async def test_the_operator_has_one_persons_login_let_go_of_and_nobody_elses(
+    tmp_path: Path,
+) -> None:
+    async with (
+        house(tmp_path, logins=("", *PEOPLE)) as it,
+        served(it.app) as door,
+        Client(control(it.gateway)) as operator,
+    ):
+
+        async def restart(person: str) -> str:
+            return (
+                await operator.call_tool("restart", {"server_name": "diary", "person": person})
+            ).text
+
+        assert f"no server 'diary' of {key('ada')!r}; there are: none" in await restart(key("ada"))
+        async with Client(as_person(door, "ada")) as ada, Client(as_person(door, "bob")) as bob:
+            for client, name in ((ada, "ada"), (bob, "bob")):
+                assert (await client.call_tool("diary__whoami")).text == name
+            await it.credentials.drop(it.url, key("ada"))
+            # As long as nobody says so, what was read of it goes on being used.
+            assert (await ada.call_tool("diary__whoami")).text == "ada"
+            assert "needs a login" in await restart(key("ada"))
+            with pytest.raises(RpcError, match="needs a login"):
+                await ada.call_tool("diary__whoami")
+            assert (await bob.call_tool("diary__whoami")).text == "bob"
+        assert it.gateway.status()[0].state == "running"
+
+
 async def test_what_is_heard_is_heard_by_its_own_person(tmp_path: Path) -> None:
     async with house(tmp_path) as it, served(it.app) as door:
         heard: dict[str, list[Any]] = {person: [] for person in PEOPLE}

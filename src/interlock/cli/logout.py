@@ -54,7 +54,7 @@ async def _log_out(found: Remote, principal: str, *, as_json: bool) -> None:
             was = await oauth.log_out(found.url)
         except PeerError as error:
             was, untold = True, error
-    gateway = was and not principal and await restarted(found.config, found.name)
+    gateway = was and await restarted(found.config, found.name, principal)
     if as_json:
         revoked = was and untold is None
         told = {"server": found.name, "url": found.url, "was": was, "revoked": revoked}

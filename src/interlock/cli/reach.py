@@ -161,14 +161,16 @@ async def status(gateway: Running) -> list[Status]:
         return msgspec.convert(result.structured["result"], list[Status])
 
 
-async def restarted(config: Config | None, server: str) -> bool:
-    """Have the gateway that runs here, if one does, begin with *server* anew; whether one does."""
+async def restarted(config: Config | None, server: str, person: str = "") -> bool:
+    """Have the gateway that runs here, if one does, begin with a *person*'s *server* anew; whether one
+    does.
+    """
     gateway = await running(config) if config is not None else None
     if gateway is None:
         return False
     async with Client(gateway.control) as client:
         # That it does not come up is told by `interlock list`, and may be what was wanted.
-        await client.call_tool("restart", {"server_name": server})
+        await client.call_tool("restart", {"server_name": server, "person": person})
     return True
 
 

@@ -22,16 +22,19 @@ def control(gateway: Gateway) -> Server:
         return gateway.status()
 
     @server.tool
-    async def restart(server_name: str) -> Status:
-        """Restart one server, whether it runs or has failed; other servers do not notice."""
-        upstream = gateway.upstream(server_name)
+    async def restart(server_name: str, person: str = "") -> Status:
+        """Restart one server, whether it runs or has failed; other servers do not notice. With a
+        person, as logins name them, it is theirs if they have one of their own.
+        """
+        upstream = gateway.upstream(server_name, person)
         if upstream is None:
-            known = ", ".join(s.name for s in gateway.status())
-            raise ToolError(f"There is no server {server_name!r}; there are: {known}")
+            known = ", ".join(s.name for s in gateway.status(person)) or "none"
+            whose = f" of {person[:200]!r}" if person else ""
+            raise ToolError(f"There is no server {server_name!r}{whose}; there are: {known}")
         try:
             await upstream.restart()
         except PeerError as error:
             raise ToolError(f"{server_name} did not start: {error}") from error
-        return next(s for s in gateway.status() if s.name == server_name)
+        return next(s for s in gateway.status(person) if s.name == server_name)
 
     return server

@@ -157,17 +157,23 @@ class Gateway:
         """Wait until each server runs, or has failed to once; at most *timeout* seconds."""
         await self._first.settled(timeout)
 
-    def status(self) -> list[Status]:
-        """How each server is to whoever runs the gateway, in the order of the configuration."""
-        realm = self._first
+    def status(self, person: str = "") -> list[Status]:
+        """How each server is to a *person*, in the order of the configuration; none to a stranger.
+
+        They are named as their logins are, and whoever runs the gateway is "".
+        """
+        realm = self._realms.named(person)
+        if realm is None:
+            return []
         return [
             upstream.status(realm.catalog.counts(name), realm.catalog.tokens(name))
             for name, upstream in realm.upstreams.items()
         ]
 
-    def upstream(self, name: str) -> Upstream | None:
-        """A server as whoever runs the gateway has it."""
-        return self._first.upstreams.get(name)
+    def upstream(self, name: str, person: str = "") -> Upstream | None:
+        """A server as a *person* has it, if they have anything here."""
+        realm = self._realms.named(person)
+        return realm.upstreams.get(name) if realm is not None else None
 
     # The data plane.
 

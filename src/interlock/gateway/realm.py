@@ -244,6 +244,12 @@ class Realms:
             self._look_later()
         return realm
 
+    def named(self, name: str) -> Realm | None:
+        """The realm whose logins are kept under *name*, if its person was heard of lately."""
+        return next(
+            (each for each in (self.first, *self._others.values()) if each.name == name), None
+        )
+
     def start(self) -> None:
         """Start what everyone has, and what whoever runs the gateway has."""
         self.first.subscriptions.follow = self.follow
