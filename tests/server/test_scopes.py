@@ -203,6 +203,38 @@ async def test_a_legacy_client_is_told_the_same(host: Host):
     assert message["result"]["content"][0]["text"] == "written"
 
 
+@pytest.mark.parametrize("uri", ["file://secret", "log://monday"])
+async def test_what_may_not_be_read_is_not_watched_either(host: Host, uri: str):
+    """When something changes is part of what it is."""
+    wanted = {"notifications": {"resourceSubscriptions": ["file://open", uri]}}
+    listen = modern("subscriptions/listen", 1, wanted)
+    status, message, challenge = await told(host.modern(listen, **by("none")))
+    assert (status, message["id"]) == (403, 1)
+    assert 'scope="files:read"' in challenge
+    stream = host.modern(listen, **by("reads"))
+    honoured = (await stream.message())["params"]["notifications"]
+    assert honoured["resourceSubscriptions"] == ["file://open", uri]
+    stream.leave()
+
+    asked = host.post(hello(), by("none"))
+    await asked.whole()
+    session = asked.headers["mcp-session-id"]
+    await host.legacy(session, say("notifications/initialized"), **by("none")).whole()
+    data = ask("resources/subscribe", 1, {"uri": uri})
+    status, message, challenge = await told(host.legacy(session, data, **by("none")))
+    assert (status, message["id"]) == (403, 1)
+    assert 'scope="files:read"' in challenge
+    status, message, _ = await told(host.legacy(session, data, **by("both")))
+    assert (status, message["result"]) == (200, {})
+
+
+async def test_what_is_not_there_yet_may_be_watched_by_anybody(host: Host):
+    wanted = {"notifications": {"resourceSubscriptions": ["file://later"]}}
+    stream = host.modern(modern("subscriptions/listen", 1, wanted), **by("none"))
+    assert (await stream.message())["params"]["notifications"] == wanted["notifications"]
+    stream.leave()
+
+
 async def test_in_this_process_everything_may_be_done():
     async with Client(files()) as client:
         names = {tool.name async for tool in client.list_tools()}

@@ -160,6 +160,15 @@ class Resources:
             return False
         return True
 
+    def allow(self, call: Call, uri: str) -> None:
+        """Raise `InsufficientScope` if *uri* is something that the caller may not read."""
+        try:
+            item, _ = self._find(uri)
+        except RpcError:
+            return  # There may be something one day.
+        if item.scopes and call.principal.lacks(item.scopes):
+            raise InsufficientScope(item.scopes)
+
     async def contents(self, call: Call, uri: str) -> Sequence[ResourceContents]:
         """What `Context.read_resource` gives a handler."""
         item, values = self._found(call, uri)

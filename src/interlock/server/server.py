@@ -186,6 +186,7 @@ class Server:
             self._parking,
             hints_of(cache, "reads"),
         )
+        self.subscriptions.allow = self.resources.allow
         self.prompts = Prompts(
             shelf("prompts", "prompt", "prompts", hidden=_needs),
             self._context,

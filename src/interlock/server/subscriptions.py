@@ -88,6 +88,8 @@ class Subscriptions:
         nobody does any more: for whoever has to watch it elsewhere."""
         self.follow: Follow | None = None
         """Set by whoever has tasks to tell of."""
+        self.allow: Callable[[Call, str], None] = lambda call, uri: None
+        """Raises for a resource that the caller may not watch: what changes when is part of it."""
         self._offered = offered
         self._pause = pause
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -131,6 +133,8 @@ class Subscriptions:
         # It may be open for days, and there may be thousands: what it came in is not kept.
         call.raw, call.params = Raw(), _HEARD
         honoured = self._honour(wanted)
+        for uri in honoured.resource_subscriptions or ():
+            self.allow(call, uri)
         ear = Ear(
             call.outlet,
             _kinds(honoured),
@@ -167,6 +171,7 @@ class Subscriptions:
         uri = call.params.uri
         if uri not in ear.uris:
             self._check([uri], len(ear.uris) + 1)
+            self.allow(call, uri)
             ear.uris = frozenset([*ear.uris, uri])
             self._watch([uri])
             _remember(call, ear)
