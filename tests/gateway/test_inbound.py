@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import socket
@@ -14,7 +15,7 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlencode, urljoin
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 from urllib.request import HTTPCookieProcessor, ProxyHandler, Request, build_opener
 
 import pytest
@@ -24,7 +25,11 @@ from tests.peers import modern
 from interlock import Client, Context, Server
 from interlock.auth.credentials import Credentials
 from interlock.auth.dpop import prove
-from interlock.auth.jwt import SigningKey
+from interlock.auth.issuer.issuer import Issuer as OwnIssuer
+from interlock.auth.issuer.requests import FORM
+from interlock.auth.issuer.requests import Request as Asked
+from interlock.auth.issuer.responses import Response
+from interlock.auth.jwt import SigningKey, letters
 from interlock.auth.metadata import RESOURCE_PATH, SERVER_PATH
 from interlock.auth.oauth import OAuth
 from interlock.auth.visitors import in_browser
@@ -208,6 +213,52 @@ async def test_nobody_comes_in_without_the_code_or_against_the_will_of_who_has_i
             in (headers["www-authenticate"])
         )
         assert (await ask(here.url, WHO, authorization="Bearer guessed"))[0] == 401
+
+
+async def test_a_gateway_need_not_reach_itself_at_the_url_that_clients_use(here: Here):
+    """Behind a tunnel or a proxy its name may lead nowhere from where it runs."""
+    inbound = await by_our_issuer("https://gateway.test/mcp", here.environ)
+    issuer = inbound.beside["/auth"]
+    assert isinstance(issuer, OwnIssuer)
+    back = "http://127.0.0.1:8123/callback"
+
+    async def send(
+        method: str, path: str, form: Mapping[str, Any] | bytes, query: str = "", **headers: str
+    ) -> Response:
+        data = form if isinstance(form, bytes) else urlencode(form).encode()
+        told = {"host": "gateway.test", "content-type": FORM, "sec-fetch-site": "same-origin"}
+        every = {name: (value,) for name, value in {**told, **headers}.items()}
+        return await issuer.handle(Asked(method, f"/auth/{path}", query, every, data, "192.0.2.1"))
+
+    about = {"redirect_uris": [back], "token_endpoint_auth_method": "none"}
+    said = json.dumps(about).encode()
+    registered = await send("POST", "register", said, **{"content-type": "application/json"})
+    app = json.loads(registered.body)["client_id"]
+    verifier = "v" * 43
+    challenge = letters(hashlib.sha256(verifier.encode()).digest())
+    wanted = {
+        "response_type": "code",
+        "client_id": app,
+        "redirect_uri": back,
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+        "resource": inbound.url,
+        "scope": SCOPE,
+    }
+    page = await send("GET", "authorize", b"", urlencode(wanted))
+    [ticket] = re.findall('name="ticket" value="([^"]+)"', unescape(page.body.decode()))
+    cookies = {"cookie": (page.header("set-cookie") or "").partition(";")[0]}
+    form = {"ticket": ticket, "choice": "allow", "code": code_of(inbound)}
+    allowed = await send("POST", "decide", form, origin="null", **cookies)
+    code = parse_qs(urlsplit(allowed.header("location") or "").query)["code"][0]
+    grant = {"grant_type": "authorization_code", "client_id": app, "code": code}
+    given = await send("POST", "token", {**grant, "redirect_uri": back, "code_verifier": verifier})
+    token = json.loads(given.body)["access_token"]
+    headers = [(b"authorization", f"Bearer {token}".encode())]
+    found = await inbound.gate.admit("POST", "/mcp", b"", headers)
+    assert isinstance(found, Principal)
+    assert inbound.owner == Principal(found.subject, found.issuer)
+    await issuer.stop()
 
 
 async def test_a_stranger_finds_the_issuer_by_what_is_published(here: Here):

@@ -11,6 +11,8 @@ from interlock.auth.bearer import Bearer
 from interlock.auth.box import OWNER, boxed
 from interlock.auth.issuer.people import Person
 from interlock.auth.issuer.settings import Resource, issuer_parts
+from interlock.auth.issuer.within import Within
+from interlock.auth.jwks import Fetching
 from interlock.auth.metadata import OPENID_PATH, SERVER_PATH, canonical, origin
 from interlock.auth.settings import AuthSettings
 from interlock.auth.verifiers import JwtVerifier
@@ -44,8 +46,9 @@ async def by_our_issuer(url: str, environ: Mapping[str, str] = os.environ) -> In
     """The gateway at *url* with an authorization server of this user's at the same port."""
     canonical(url)
     place = origin(url) + ISSUER_PATH
-    gate = _gate(place, url, (SCOPE,))  # Before anything is kept: it may refuse the URL.
-    issuer = await boxed(
+    within = Within()
+    gate = _gate(place, url, (SCOPE,), within)  # Before anything is kept: it may refuse the URL.
+    issuer = within.issuer = await boxed(
         place,
         [Resource(url, {SCOPE: "Use the servers behind this gateway, as you"}, "your gateway")],
         environ,
@@ -72,7 +75,7 @@ def by_issuer(issuer: str, url: str, scopes: tuple[str, ...] = ()) -> Inbound:
     return Inbound(_gate(issuer, url, scopes), issuer, url)
 
 
-def _gate(issuer: str, url: str, scopes: tuple[str, ...]) -> Gate:
+def _gate(issuer: str, url: str, scopes: tuple[str, ...], fetcher: Fetching | None = None) -> Gate:
     try:
         issuer_parts(issuer)
         settings = AuthSettings(
@@ -85,4 +88,4 @@ def _gate(issuer: str, url: str, scopes: tuple[str, ...]) -> Gate:
     except ConfigError as error:
         # Which of the URLs it is, the error says; one may have a password in it, and is not repeated.
         raise ConfigError(f"The gateway cannot ask for tokens: {error}") from None
-    return Bearer(settings, JwtVerifier(issuer, settings.resource))
+    return Bearer(settings, JwtVerifier(issuer, settings.resource, fetcher=fetcher))
