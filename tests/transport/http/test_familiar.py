@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from interlock.transport.http.familiar import REMEMBERED, SHORT, Familiar, Room
+from interlock.transport.http.familiar import PAUSE, REMEMBERED, SHORT, STRANGERS, Familiar, Room
 from interlock.transport.http.guards import Guards
 from interlock.transport.http.heads import Asked, judge
 
@@ -106,6 +106,24 @@ def test_the_one_that_was_not_used_for_longest_gives_way(familiar: Familiar):
     assert len(familiar.heads) == REMEMBERED
     assert familiar.recall(whole(a_head()), 0) is not None
     assert [known(number) for number in range(REMEMBERED)] == [False] + [True] * (REMEMBERED - 1)
+
+
+def test_a_client_that_never_says_the_same_is_not_listened_to_for_a_while():
+    familiar = Familiar(LONGEST, Room())
+
+    def said(number: int) -> bool:
+        head = whole(a_head(before=b"%d" % number))
+        known = familiar.recall(head, 0) is not None
+        if not known:
+            familiar.learn(head, asked())
+        return known
+
+    assert not any(said(number) for number in range(STRANGERS))
+    assert len(familiar.heads) == REMEMBERED
+    assert not said(STRANGERS)
+    assert not familiar.heads
+    assert not any(said(1) for _ in range(PAUSE - 1))
+    assert all(said(1) for _ in range(10))
 
 
 def test_connections_share_the_room_and_give_it_back():

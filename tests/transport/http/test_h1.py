@@ -125,14 +125,15 @@ async def test_nothing_of_one_request_is_taken_for_another_however_often_heads_c
         assert 1 <= len(connection._familiar.heads) <= REMEMBERED  # pyright: ignore[reportPrivateUsage]
 
 
-async def test_many_heads_in_turn_are_forgotten_and_each_still_gets_its_answer():
+@pytest.mark.parametrize(("heads", "known"), [(REMEMBERED, REMEMBERED), (2 * REMEMBERED, 0)])
+async def test_however_many_heads_take_turns_each_gets_its_own_answer(heads: int, known: int):
     async with place(App(Desk(echo=echo))) as here, here.talk() as talk:
-        for turn in range(60):
-            data = post(call("echo", turn, f"text {turn}"), x=str(turn % (REMEMBERED + 4)))
+        for turn in range(4 * REMEMBERED):
+            data = post(call("echo", turn, f"text {turn}"), x=str(turn % heads))
             await talk.send(data)
             assert f"text {turn}".encode() in (await answered(talk))[1]
         (connection,) = here.connections
-        assert len(connection._familiar.heads) == REMEMBERED  # pyright: ignore[reportPrivateUsage]
+        assert len(connection._familiar.heads) == known  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_a_head_is_known_whatever_the_length_of_its_body():

@@ -19,6 +19,12 @@ ROOM: Final = 64 * 1024 * 1024
 """Bytes that all heads at a server may take together: one for each of so many connections as it
 takes, and a dozen for those that need them."""
 
+STRANGERS: Final = 2 * REMEMBERED
+"""After so many heads in a row of which none was known, nothing is remembered for a while: some
+clients say something else each time, as the id of a trace."""
+PAUSE: Final = 256
+"""How many heads that while is."""
+
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 _READ: Final = 8
 """What a head takes once it is read, measured, to what it takes as bytes."""
@@ -39,7 +45,7 @@ class Familiar:
     Let it `forget` them when the connection ends: *room* is shared with others.
     """
 
-    __slots__ = ("_digits", "_longest", "_room", "heads")
+    __slots__ = ("_digits", "_longest", "_room", "_unknown", "heads")
 
     def __init__(self, longest: int, room: Room) -> None:
         self.heads: list[tuple[bytes, bytes, Asked, int]] = []
@@ -48,6 +54,8 @@ class Familiar:
         self._longest = longest
         self._digits = len(str(longest))
         self._room = room
+        self._unknown = 0
+        """How many heads were not known since the last that was, or since it was tried again."""
 
     def recall(self, data: bytes, at: int) -> tuple[Asked, int, int] | None:
         """What the head at *at* asks if it is known, where its body begins, and how long that is.
@@ -62,6 +70,7 @@ class Familiar:
                 if data.startswith(behind, stop) and (digits := data[start:stop]).isdigit():
                     length = int(digits)
                     if length <= self._longest:
+                        self._unknown = 0
                         if known is not self.heads[0]:
                             self.heads.remove(known)
                             self.heads.insert(0, known)
@@ -76,6 +85,12 @@ class Familiar:
         """
         if asked.head is None or not asked.length or asked.length > self._longest:
             return  # What is longer is never asked for here, and would be learnt again and again.
+        self._unknown += 1
+        if self._unknown > STRANGERS:
+            self.forget()
+            if self._unknown < STRANGERS + PAUSE:
+                return
+            self._unknown = REMEMBERED
         size = len(head)
         if size > SHORT or asked.expects or not asked.http11:
             return
