@@ -120,6 +120,8 @@ class Subscriptions:
 
         def leave() -> None:
             self._sessions.pop(key, None)
+            if not self._sessions:
+                self._sessions.clear()  # A dictionary keeps the room of all that it ever held.
             self._forget(ear)
 
         session.on_close(leave)

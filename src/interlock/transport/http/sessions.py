@@ -342,6 +342,8 @@ class Sessions:
     def drop(self, session: HttpSession) -> None:
         """End what of *session* is here: its calls and its streams."""
         self._sessions.pop(session.session.id, None)
+        if not self._sessions:
+            self._sessions.clear()  # A dictionary keeps the room of all that it ever held.
         session.close()
 
     async def hold(self) -> None:

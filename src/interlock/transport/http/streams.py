@@ -367,7 +367,10 @@ class Streams:
         if self.size:
             self.keep.holders[self] = None
         else:
-            self.keep.holders.pop(self, None)
+            holders = self.keep.holders
+            holders.pop(self, None)
+            if not holders:
+                holders.clear()  # A dictionary keeps the room of all that it ever held.
 
     def make_room(self, newest: Stream) -> None:
         self._newest = newest
